@@ -1,0 +1,237 @@
+//! HTTP on the wire, both sides, every version behind one seam.
+//!
+//! What a connection brings is an [`Incoming`]; a body is pulled from a [`Source`] part by part and
+//! an answer is pushed into a [`Sink`]. Both are poll-based, because one task moves both directions
+//! of a request: awaiting a write to one side would stop the other. Pulling *is* back-pressure: a
+//! part that nobody pulls stays in the kernel's buffer (HTTP/1) or closes the window (HTTP/2).
+//!
+//! A malformed head is an event and not a silent close, so that the pipeline can answer, count and
+//! log it as Envoy does. The codec decides framing; it knows no route, no filter and no limit of a
+//! cluster.
+
+pub mod h1;
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+/// Protocol version of a message. `Display` is Envoy's `%PROTOCOL%`: `HTTP/1.0`, `HTTP/1.1`, `HTTP/2`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// HTTP/1.0 (RFC 1945).
+    Http10,
+    /// HTTP/1.1 (RFC 9112).
+    Http11,
+    /// HTTP/2 (RFC 9113).
+    Http2,
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        })
+    }
+}
+
+/// A request's head in HTTP/2's terms, whatever version brought it.
+///
+/// `Host` is never in `headers`: it became `authority` (RFC 9112 §3.2: an absolute-form target
+/// overrides it). `transfer-encoding` and the hop-by-hop framing of HTTP/1 are gone; a valid
+/// `content-length` stays for matchers, logs and the encoder, which checks it against the body
+/// that is really sent.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    /// `:method`.
+    pub method: Method,
+    /// `:scheme`, where the message itself says one (HTTP/2, absolute-form).
+    pub scheme: Option<HeaderValue>,
+    /// `:authority`; absent only where the version allows it (HTTP/1.0 without Host).
+    pub authority: Option<HeaderValue>,
+    /// `:path` with its query, as it came; empty for a plain CONNECT.
+    pub path: HeaderValue,
+    /// Version of the connection that the head came over, or goes out over.
+    pub version: Version,
+    /// Every other header field, names in lower case.
+    pub headers: HeaderMap,
+    /// Nothing follows: no body, no trailers.
+    pub ends: bool,
+    /// Protocol asked for by `Connection: upgrade` + `Upgrade`, or HTTP/2's `:protocol`, lower case.
+    pub upgrade: Option<HeaderValue>,
+}
+
+/// A response's head. The same rules for framing fields as in [`RequestHead`].
+#[derive(Clone, Debug)]
+pub struct ResponseHead {
+    /// `:status`.
+    pub status: StatusCode,
+    /// Version of the connection that it came over, or goes out over.
+    pub version: Version,
+    /// Header fields, names in lower case.
+    pub headers: HeaderMap,
+    /// Nothing follows: no body, no trailers.
+    pub ends: bool,
+}
+
+/// A piece of a message's body, or its trailers, which are always the last piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyPart {
+    /// Some bytes; never empty.
+    Data(Bytes),
+    /// Trailers, names in lower case.
+    Trailers(HeaderMap),
+}
+
+/// What a server connection brings next.
+#[derive(Debug)]
+pub enum Incoming {
+    /// The client has nothing more to say, or went away between two requests.
+    Closed,
+    /// The head of a request; its body is pulled from the [`Source`].
+    Head(Box<RequestHead>),
+    /// A head that breaks the protocol: it is answered once and the connection closes. `head` is
+    /// what could be read of it, for the access log.
+    Malformed {
+        /// The rule that it breaks.
+        error: ProtocolError,
+        /// Method, target and fields as far as they were understood.
+        head: Option<Box<RequestHead>>,
+    },
+}
+
+/// What goes into a [`Sink`].
+#[derive(Debug)]
+pub enum Outgoing {
+    /// A 1xx head (100, 102, 103).
+    Informational(ResponseHead),
+    /// The head of a response.
+    Head(ResponseHead),
+    /// A piece of the body, or the trailers.
+    Part(BodyPart),
+    /// The body is complete. Not sent after a head with `ends` nor after trailers.
+    End,
+    /// Break the message off: HTTP/2 resets the stream, HTTP/1 closes without a proper end.
+    Reset(ResetCode),
+}
+
+/// Why a message was broken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetCode {
+    /// The peer or we no longer want it (`CANCEL`).
+    Cancelled,
+    /// Something inside failed (`INTERNAL_ERROR`).
+    Internal,
+    /// The peer broke the protocol (`PROTOCOL_ERROR`).
+    Protocol,
+    /// Nothing was processed, a retry is safe (`REFUSED_STREAM`).
+    Refused,
+    /// Any other HTTP/2 error code.
+    Other(u32),
+}
+
+/// Why a body ended before its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// The connection closed.
+    Closed,
+    /// The peer broke the protocol in the middle of a body (a bad chunk, too long).
+    Protocol(ProtocolError),
+    /// The peer reset the stream.
+    Reset(ResetCode),
+}
+
+/// A rule of the protocol that a peer broke. What is answered (status, details) is decided in one
+/// place, `http::reply`; `Display` is the sentence for logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum ProtocolError {
+    /// RFC 9112 §7.1: chunk size, extension or terminator.
+    #[error("invalid chunk")]
+    BadChunk,
+    /// RFC 9110 §8.6: not a number, or several that differ.
+    #[error("invalid content-length")]
+    BadContentLength,
+    /// RFC 9112 §5: a field line that is no field line.
+    #[error("invalid header field")]
+    BadHeader,
+    /// RFC 9112 §3.2: Host missing, twice, or not an authority.
+    #[error("missing, repeated or invalid host")]
+    BadHost,
+    /// RFC 9110 §9.1: not a token.
+    #[error("invalid method")]
+    BadMethod,
+    /// RFC 9112 §4: not a status line.
+    #[error("invalid status line")]
+    BadStatusLine,
+    /// RFC 9112 §3.2: a target of no known form.
+    #[error("invalid request target")]
+    BadTarget,
+    /// RFC 9112 §6.1: transfer codings that do not end in one `chunked`.
+    #[error("invalid transfer-encoding")]
+    BadTransferEncoding,
+    /// RFC 9112 §2.3.
+    #[error("unsupported HTTP version")]
+    BadVersion,
+    /// More bytes or fewer than `content-length` says.
+    #[error("body length differs from content-length")]
+    BodyLengthMismatch,
+    /// RFC 9112 §6.1: both `content-length` and `transfer-encoding`.
+    #[error("both content-length and transfer-encoding")]
+    ContentLengthAndTransferEncoding,
+    /// Head larger than `max_request_headers_kb` (or the response's limit).
+    #[error("header block too large")]
+    HeadersTooLarge,
+    /// HTTP/1.0 where `accept_http_10` is off.
+    #[error("HTTP/1.0 is not accepted")]
+    Http10NotAccepted,
+    /// A broken frame or stream state of HTTP/2.
+    #[error("invalid HTTP/2 frame")]
+    Http2Frame,
+    /// More fields than `max_headers_count`.
+    #[error("too many header fields")]
+    TooManyHeaders,
+    /// A field name with `_` where the configuration rejects it.
+    #[error("header name with underscore")]
+    UnderscoreHeader,
+    /// Bytes after a message that allows none.
+    #[error("unexpected bytes after the message")]
+    UnexpectedBytes,
+    /// A transfer coding other than `chunked` (501).
+    #[error("unsupported transfer-encoding")]
+    UnsupportedTransferEncoding,
+}
+
+/// Where body parts come from.
+pub trait Source {
+    /// The next part of at most `limit` bytes; `None` once the message is complete. Not pulling
+    /// holds the peer back.
+    ///
+    /// # Errors
+    /// The message ended before its end; nothing more comes.
+    fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+        limit: usize,
+    ) -> Poll<Result<Option<BodyPart>, BodyError>>;
+}
+
+/// Where a message goes.
+pub trait Sink {
+    /// Ready when less than the high watermark is buffered.
+    ///
+    /// # Errors
+    /// The peer is gone or reset the stream; nothing more can be sent.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>>;
+
+    /// Takes one piece. It may be called without readiness for heads, ends and resets, which are
+    /// small; data is pushed only after `poll_ready` said so.
+    fn push(&mut self, piece: Outgoing);
+
+    /// Moves what is buffered towards the peer; ready when nothing is left.
+    ///
+    /// # Errors
+    /// As for [`Sink::poll_ready`].
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>>;
+}

@@ -1,0 +1,21 @@
+//! GoMesh's data plane: an Envoy-compatible HTTP proxy driven by any xDS control plane.
+//!
+//! The modules stand in layer order; each may use only the ones below it in this list
+//! (`tests/tidy` enforces it). `ARCHITECTURE.md` beside this crate tells the life of a request.
+//!
+//! | layer | module | holds |
+//! | --- | --- | --- |
+//! | L9 | `app` | the only place that knows everyone: build, wire, wait, drain |
+//! | L8 | `admin` | Envoy's admin interface, a file a page |
+//! | L7 | `listener` | sockets, workers, accept, filter chain choice |
+//! | L6 | `snapshot` | validated configuration → live objects, published as one |
+//! | L5 | `http` | one request: pipeline, filters, router, local replies |
+//! | L4 | `cluster` | hosts, balancing, limits, upstream connections |
+//! | L3 | `route`, `codec`, `xds` | pure routing; HTTP on the wire; the xDS client (siblings) |
+//! | L2 | `telemetry` | counters, metrics, access logs |
+//! | L1 | `config` | Envoy's protos → validated model |
+//! | L0 | `base` | no domain knowledge |
+
+pub mod base;
+pub mod codec;
+pub mod config;
