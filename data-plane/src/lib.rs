@@ -19,3 +19,4 @@
 pub mod base;
 pub mod codec;
 pub mod config;
+pub mod xds;

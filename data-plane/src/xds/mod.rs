@@ -1,0 +1,23 @@
+//! L3: the xDS client, from a discovery service or from files, to ordered updates.
+//!
+//! [`stream`] is the protocol without I/O: pure, generic over what a resource becomes. What
+//! surrounds it is thin: a driver that moves messages between the stream and a channel, file
+//! subscriptions, and the record of what was accepted and refused.
+//!
+//! Rule ids (C1, D3, K2, …) are those of the protocol notes; a test's name begins with the rule
+//! that it checks. This module never looks inside a resource: a decoder is handed in, and its
+//! verdict is all that counts. It never builds anything live; whoever reads the updates does.
+
+pub mod stream;
+pub mod type_url;
+
+pub use stream::{Changed, Decode, Decoded, Event, Rejected, Update};
+pub use type_url::TypeUrl;
+
+use std::sync::Arc;
+
+/// Name of a resource, as control planes write it.
+pub type Name = Arc<str>;
+
+/// The name that subscribes to all resources of a type (C10).
+pub const WILDCARD: &str = "*";
