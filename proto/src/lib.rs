@@ -1,1 +1,16 @@
-//! Placeholder.
+//! The one door to Envoy's API: messages, descriptors, text forms and rules.
+//!
+//! * [`envoy`], [`xds`], [`udpa`], [`google`]: the prost messages and tonic stubs of `envoy-types`.
+//! * [`descriptors`]: the reflection pool; costs megabytes, so hold it only while it is needed.
+//! * [`convert`]: between Envoy's well-known types and std's.
+//!
+//! No other crate of this repository names `envoy-types` or the descriptor set. This crate knows
+//! nothing of proxies: it reads, checks and writes messages, and never gives them a meaning.
+
+pub mod convert;
+mod descriptor_pool;
+
+pub use descriptor_pool::{DESCRIPTOR_SET, Descriptors, descriptors};
+pub use envoy_types::pb::{cel, envoy, google, io, opentelemetry, ratelimit, udpa, validate, xds};
+pub use prost;
+pub use prost_reflect;
