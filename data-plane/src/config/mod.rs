@@ -3,4 +3,20 @@
 //! A shape file (`mod.rs` of a folder) says what a thing is; the rules file beside it (`parse.rs`)
 //! says which messages become one. Nothing here does I/O, reads a clock or keeps state.
 
+pub mod access_log;
+pub mod address;
+pub mod bootstrap;
+pub mod cluster;
+pub mod endpoint;
 pub mod error;
+pub mod extension;
+pub mod filter_chain;
+pub mod format;
+pub mod header_mutation;
+pub mod http_manager;
+pub mod http_protocol;
+pub mod listener;
+pub mod metadata;
+pub mod resource;
+pub mod route;
+pub mod source;

@@ -1,0 +1,176 @@
+//! Protocol options of HTTP, for both sides (`envoy.config.core.v3.*HttpProtocolOptions`).
+//!
+//! Envoy's defaults are resolved here, so that nobody else has to know them. `None` in a field of
+//! a duration or a limit means "no limit", never "default".
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Options that do not depend on the version (`envoy.config.core.v3.HttpProtocolOptions`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommonHttpOptions {
+    /// A connection without a stream closes after this; default 1 h; 0 is `None`.
+    pub idle_timeout: Option<Duration>,
+    /// A connection is drained when it is this old.
+    pub max_connection_duration: Option<Duration>,
+    /// Share of `max_connection_duration` by which it is randomly prolonged, in percent.
+    pub max_connection_duration_jitter_percent: u32,
+    /// Most headers of a message; default 100.
+    pub max_headers_count: u32,
+    /// Largest head of a response in KiB (upstream side); default 60 (HTTP/1: 80).
+    pub max_response_headers_kb: Option<u32>,
+    /// A stream is reset when it is this old.
+    pub max_stream_duration: Option<Duration>,
+    /// What becomes of header names with an underscore.
+    pub headers_with_underscores: HeadersWithUnderscores,
+    /// A connection is drained after this many requests.
+    pub max_requests_per_connection: Option<u32>,
+}
+
+/// `HttpProtocolOptions.HeadersWithUnderscoresAction`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HeadersWithUnderscores {
+    /// Forward them (the default).
+    #[default]
+    Allow,
+    /// Drop the header.
+    DropHeader,
+    /// Answer 400.
+    RejectRequest,
+}
+
+/// HTTP/1 (`envoy.config.core.v3.Http1ProtocolOptions`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http1Options {
+    /// Requests in absolute form are taken; default true.
+    pub allow_absolute_url: bool,
+    /// HTTP/1.0 requests are served instead of answered with 426.
+    pub accept_http_10: bool,
+    /// Host of an HTTP/1.0 request that names none.
+    pub default_host_for_http_10: Option<Arc<str>>,
+    /// How header names are written.
+    pub header_key_format: HeaderKeyFormat,
+    /// Trailers are forwarded; default false: dropped.
+    pub enable_trailers: bool,
+    /// `content-length` beside `transfer-encoding: chunked` is removed instead of refused.
+    pub allow_chunked_length: bool,
+    /// A bad message ends its stream only (true) or the whole connection (false, the default).
+    pub stream_error_on_invalid_http_message: bool,
+    /// Upstream requests are written in absolute form.
+    pub send_fully_qualified_url: bool,
+    /// Methods outside the registered ones are taken.
+    pub allow_custom_methods: bool,
+}
+
+/// How HTTP/1 header names are written (`Http1ProtocolOptions.HeaderKeyFormat`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HeaderKeyFormat {
+    /// All lower case (the default).
+    #[default]
+    LowerCase,
+    /// As they came (`envoy.http.stateful_header_formatters.preserve_case`).
+    PreserveCase,
+    /// `Each-Word` with a capital.
+    ProperCaseWords,
+}
+
+/// HTTP/2 (`envoy.config.core.v3.Http2ProtocolOptions`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http2Options {
+    /// Size of the HPACK table; default 4096.
+    pub hpack_table_bytes: u32,
+    /// Streams open at once; default 1024.
+    pub max_concurrent_streams: u32,
+    /// Receive window of a stream; default 16 MiB.
+    pub initial_stream_window_bytes: u32,
+    /// Receive window of a connection; default 24 MiB.
+    pub initial_connection_window_bytes: u32,
+    /// Extended CONNECT (RFC 8441) is offered.
+    pub allow_connect: bool,
+    /// Frames queued for a peer that does not read; default 10,000.
+    pub max_outbound_frames: u32,
+    /// Control frames among them (PING, SETTINGS, RST_STREAM); default 1,000.
+    pub max_outbound_control_frames: u32,
+    /// Empty frames without END_STREAM in a row; default 1.
+    pub max_consecutive_inbound_empty_frames: u32,
+    /// PRIORITY frames a stream; default 100.
+    pub max_inbound_priority_frames_per_stream: u32,
+    /// WINDOW_UPDATE frames a DATA frame sent; default 10.
+    pub max_inbound_window_update_frames_per_data_frame_sent: u32,
+    /// A bad message resets its stream only (true) or ends the connection (false, the default).
+    pub stream_error_on_invalid_http_message: bool,
+    /// PING keep-alive; `None` sends none.
+    pub keepalive: Option<Http2Keepalive>,
+    /// Largest single header, name and value, in KiB; default 64.
+    pub max_header_field_kb: u32,
+    /// Burst of client-reset streams that is borne (rapid reset); default 1,000.
+    pub stream_reset_burst: u64,
+    /// Resets a second that refill the burst; default 33.
+    pub stream_reset_rate: u64,
+}
+
+/// PING keep-alive (`envoy.config.core.v3.KeepaliveSettings`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Http2Keepalive {
+    /// Between pings; `None` sends none on a timer (only after idleness).
+    pub interval: Option<Duration>,
+    /// An unanswered ping ends the connection after this.
+    pub timeout: Duration,
+    /// Random prolongation of the interval in percent; default 15.
+    pub interval_jitter_percent: u32,
+    /// A stream on a connection idle this long is preceded by a ping.
+    pub connection_idle_interval: Option<Duration>,
+}
+
+impl Default for CommonHttpOptions {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_connection_duration: None,
+            max_connection_duration_jitter_percent: 0,
+            max_headers_count: 100,
+            max_response_headers_kb: None,
+            max_stream_duration: None,
+            headers_with_underscores: HeadersWithUnderscores::Allow,
+            max_requests_per_connection: None,
+        }
+    }
+}
+
+impl Default for Http1Options {
+    fn default() -> Self {
+        Self {
+            allow_absolute_url: true,
+            accept_http_10: false,
+            default_host_for_http_10: None,
+            header_key_format: HeaderKeyFormat::LowerCase,
+            enable_trailers: false,
+            allow_chunked_length: false,
+            stream_error_on_invalid_http_message: false,
+            send_fully_qualified_url: false,
+            allow_custom_methods: false,
+        }
+    }
+}
+
+impl Default for Http2Options {
+    fn default() -> Self {
+        Self {
+            hpack_table_bytes: 4096,
+            max_concurrent_streams: 1024,
+            initial_stream_window_bytes: 16 * 1024 * 1024,
+            initial_connection_window_bytes: 24 * 1024 * 1024,
+            allow_connect: false,
+            max_outbound_frames: 10_000,
+            max_outbound_control_frames: 1_000,
+            max_consecutive_inbound_empty_frames: 1,
+            max_inbound_priority_frames_per_stream: 100,
+            max_inbound_window_update_frames_per_data_frame_sent: 10,
+            stream_error_on_invalid_http_message: false,
+            keepalive: None,
+            max_header_field_kb: 64,
+            stream_reset_burst: 1_000,
+            stream_reset_rate: 33,
+        }
+    }
+}
