@@ -5,4 +5,5 @@ pub mod clock;
 pub mod drain;
 pub mod limits;
 pub mod names;
+pub mod pattern;
 pub mod task;

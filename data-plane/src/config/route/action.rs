@@ -1,0 +1,238 @@
+//! What becomes of a request (`envoy.config.route.v3.RouteAction`, `RedirectAction`,
+//! `DirectResponseAction`); shape only.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, StatusCode};
+
+use super::{FilterOverrides, HeaderChanges};
+use crate::base::names::ClusterName;
+use crate::base::pattern::Substitution;
+use crate::config::metadata::Metadata;
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// `direct_response`: an answer from here.
+    DirectResponse(DirectResponse),
+    /// `route`: on to a cluster.
+    Forward(Box<Forward>),
+    /// `redirect`: an answer with `location`.
+    Redirect(Box<Redirect>),
+}
+
+/// An answer from here (`DirectResponseAction`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectResponse {
+    /// `status`, 200–599.
+    pub status: StatusCode,
+    /// `body`; empty if there is none.
+    pub body: Bytes,
+}
+
+/// Where and how to forward (`RouteAction`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forward {
+    /// `cluster_specifier`.
+    pub cluster: ClusterSpecifier,
+    /// `cluster_not_found_response_code`: 503 unless another was chosen.
+    pub cluster_not_found: StatusCode,
+    /// `prefix_rewrite` or `regex_rewrite`.
+    pub path_rewrite: Option<PathRewrite>,
+    /// `host_rewrite_specifier`.
+    pub host_rewrite: Option<HostRewrite>,
+    /// `append_x_forwarded_host`: a rewritten host is added to `x-forwarded-host`.
+    pub append_x_forwarded_host: bool,
+    /// `timeout`: from the end of the request to the end of the response, retries included;
+    /// `None` is no limit. 15 s where nothing is written.
+    pub timeout: Option<Duration>,
+    /// `idle_timeout` of the stream.
+    pub idle_timeout: RouteTimeout,
+    /// `max_stream_duration`.
+    pub max_stream_duration: Option<MaxStreamDuration>,
+    /// `priority`: which thresholds of the circuit breakers apply.
+    pub priority: Priority,
+    /// `hash_policy`, in order.
+    pub hash_policies: Vec<HashPolicy>,
+    /// `metadata_match`, for subset balancing.
+    pub metadata_match: Metadata,
+}
+
+/// What is meant by a timeout that may be absent, zero or something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RouteTimeout {
+    /// This much.
+    After(Duration),
+    /// Zero was written: none, whatever the connection manager says.
+    Disabled,
+    /// Nothing was written: the connection manager's.
+    #[default]
+    Inherit,
+}
+
+/// `RouteAction.MaxStreamDuration`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaxStreamDuration {
+    /// `max_stream_duration`.
+    pub max: RouteTimeout,
+    /// `grpc_timeout_header_max`: `grpc-timeout` counts, up to this (zero: without limit).
+    pub grpc_timeout_header_max: Option<Duration>,
+    /// `grpc_timeout_header_offset`: taken off `grpc-timeout`.
+    pub grpc_timeout_header_offset: Duration,
+}
+
+/// `envoy.config.core.v3.RoutingPriority`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Priority {
+    /// `DEFAULT`.
+    #[default]
+    Default,
+    /// `HIGH`.
+    High,
+}
+
+/// How the cluster is found (`cluster_specifier`).
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClusterSpecifier {
+    /// `cluster`.
+    Cluster(ClusterName),
+    /// `cluster_header`: the first value of that header names it.
+    Header(HeaderName),
+    /// `weighted_clusters`.
+    Weighted(Box<WeightedClusters>),
+}
+
+/// `envoy.config.route.v3.WeightedCluster`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightedClusters {
+    /// `clusters`; never empty.
+    pub clusters: Vec<ClusterWeight>,
+    /// Sum of all weights: above zero, at most `u32::MAX`.
+    pub total: u32,
+    /// `runtime_key_prefix`: `prefix.name` in runtime replaces a weight.
+    pub runtime_key_prefix: Option<Box<str>>,
+    /// `header_name`: where the random value is read from, if it is there and a number.
+    pub random_header: Option<HeaderName>,
+}
+
+/// `WeightedCluster.ClusterWeight`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterWeight {
+    /// `name` or `cluster_header`.
+    pub target: WeightedTarget,
+    /// `weight`.
+    pub weight: u32,
+    /// Header changes when this cluster is chosen.
+    pub headers: HeaderChanges,
+    /// Per-filter configuration when this cluster is chosen.
+    pub overrides: FilterOverrides,
+    /// `host_rewrite_literal`; wins over the route's.
+    pub host_rewrite: Option<Box<str>>,
+    /// `metadata_match`, over the route's.
+    pub metadata_match: Metadata,
+}
+
+/// What a weighted entry names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WeightedTarget {
+    /// `name`.
+    Cluster(ClusterName),
+    /// `cluster_header`.
+    Header(HeaderName),
+}
+
+/// How `:path` changes on its way upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathRewrite {
+    /// `prefix_rewrite`: what the matcher matched becomes this.
+    Prefix(Box<str>),
+    /// `regex_rewrite`: over the path without its query.
+    Regex(Substitution),
+}
+
+/// How `:authority` changes on its way upstream (`host_rewrite_specifier`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostRewrite {
+    /// `auto_host_rewrite`: the chosen host's name.
+    Auto,
+    /// `host_rewrite_header`: the first value of that header, if not empty.
+    Header(HeaderName),
+    /// `host_rewrite_literal`.
+    Literal(Box<str>),
+    /// `host_rewrite_path_regex`: the path without its query, replaced.
+    PathRegex(Substitution),
+}
+
+/// `RouteAction.HashPolicy`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashPolicy {
+    /// What is hashed.
+    pub source: HashSource,
+    /// `terminal`: nothing after it counts once there is a hash.
+    pub terminal: bool,
+}
+
+/// What is hashed (`policy_specifier`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashSource {
+    /// `cookie`.
+    Cookie {
+        /// `name`.
+        name: Box<str>,
+        /// `ttl`: a cookie that is absent is made, with this lifetime (zero: of the session).
+        ttl: Option<Duration>,
+        /// `path` of a cookie that is made.
+        path: Box<str>,
+        /// `attributes` of a cookie that is made: names and values.
+        attributes: Vec<(Box<str>, Box<str>)>,
+    },
+    /// `header`.
+    Header {
+        /// `header_name`.
+        name: HeaderName,
+        /// `regex_rewrite` of the value before it is hashed.
+        rewrite: Option<Substitution>,
+    },
+    /// `query_parameter`.
+    QueryParameter(Box<str>),
+    /// `connection_properties.source_ip`.
+    SourceIp,
+}
+
+/// An answer with `location` (`RedirectAction`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// `scheme_rewrite_specifier`.
+    pub scheme: Option<RedirectScheme>,
+    /// `host_redirect`.
+    pub host: Option<Box<str>>,
+    /// `port_redirect`.
+    pub port: Option<u32>,
+    /// `path_rewrite_specifier`.
+    pub path: Option<RedirectPath>,
+    /// `response_code`: 301 unless another was chosen.
+    pub status: StatusCode,
+    /// `strip_query`. The query of a `path_redirect` stays in any case.
+    pub strip_query: bool,
+}
+
+/// What becomes of the scheme.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedirectScheme {
+    /// `https_redirect`.
+    Https,
+    /// `scheme_redirect`.
+    To(Box<str>),
+}
+
+/// What becomes of the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedirectPath {
+    /// `path_redirect`: all of it.
+    Path(Box<str>),
+    /// `prefix_rewrite`: what the matcher matched.
+    Prefix(Box<str>),
+    /// `regex_rewrite`: over the path without its query.
+    Regex(Substitution),
+}
