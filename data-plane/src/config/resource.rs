@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::cluster::ClusterConfig;
+use super::data_source::{DataSources, NoSources};
 use super::endpoint::EndpointsConfig;
 use super::error::{Problem, Problems};
 use super::extension::ExtensionParser;
@@ -29,6 +30,8 @@ pub struct ParseCx<'a> {
     pub http_filters: &'a [&'a dyn ExtensionParser],
     /// Which formats compile.
     pub formats: &'a dyn FormatCheck,
+    /// Files and environment variables that a configuration names.
+    pub sources: &'a dyn DataSources,
     /// Where the resource comes from.
     pub origin: Origin,
     /// What to do with fields that the descriptors do not know.
@@ -132,6 +135,7 @@ impl ParseCx<'static> {
         Self {
             http_filters: &[],
             formats: &AnyFormat,
+            sources: &NoSources,
             origin: Origin::Static,
             unknown_fields: UnknownFields::Count,
         }

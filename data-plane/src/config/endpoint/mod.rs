@@ -13,7 +13,7 @@ use super::metadata::Metadata;
 pub struct EndpointsConfig {
     /// `cluster_name`: of an EDS cluster its `service_name`, or the cluster's own name.
     pub cluster_name: Arc<str>,
-    /// Localities in the order written; a locality may stand once a priority.
+    /// Localities in the order written.
     pub localities: Vec<LocalityConfig>,
     /// Share of healthy hosts, in percent, that counts as all (default 140).
     pub overprovisioning_factor_percent: u32,
@@ -39,7 +39,7 @@ pub struct DropOverload {
 pub struct LocalityConfig {
     /// Where it is; empty if unknown.
     pub locality: Locality,
-    /// 0 is the highest; priorities have no holes.
+    /// 0 is the highest.
     pub priority: u32,
     /// Weight among the localities of a priority; `None` has no share where weights are used.
     pub weight: Option<u32>,

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::http_manager::HttpManagerConfig;
 use super::metadata::Metadata;
 
-/// One filter chain: today always a connection manager over a transport.
+/// One filter chain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FilterChainConfig {
     /// `name`, empty if none was given.
@@ -20,12 +20,21 @@ pub struct FilterChainConfig {
     pub matches: FilterChainMatch,
     /// What lies between socket and HTTP.
     pub transport: DownstreamTransport,
-    /// How long the handshake of the transport may take; `None` (0): for ever; default 15 s.
+    /// How long the handshake of the transport may take; `None` (0, the default): for ever.
     pub transport_socket_connect_timeout: Option<Duration>,
-    /// The one network filter.
-    pub manager: Arc<HttpManagerConfig>,
+    /// What is done with the connection.
+    pub filters: NetworkFilters,
     /// `metadata`.
     pub metadata: Metadata,
+}
+
+/// The network filters of a chain, as the one thing that they amount to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NetworkFilters {
+    /// No filter at all: Envoy closes the connection as soon as it is accepted.
+    Close,
+    /// The connection manager.
+    Http(Arc<HttpManagerConfig>),
 }
 
 /// The transport socket of accepted connections.
@@ -69,4 +78,15 @@ pub enum SourceType {
     External,
     /// The same address, or loopback.
     SameIpOrLoopback,
+}
+
+impl FilterChainConfig {
+    /// Its connection manager, if it has one.
+    #[must_use]
+    pub const fn manager(&self) -> Option<&Arc<HttpManagerConfig>> {
+        match &self.filters {
+            NetworkFilters::Close => None,
+            NetworkFilters::Http(manager) => Some(manager),
+        }
+    }
 }

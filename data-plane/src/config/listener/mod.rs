@@ -143,6 +143,6 @@ impl ListenerConfig {
         };
         let chains =
             tcp.into_iter().flat_map(|t| t.filter_chains.iter().chain(&t.default_filter_chain));
-        api.into_iter().chain(chains.map(|chain| &chain.manager))
+        api.into_iter().chain(chains.filter_map(|chain| chain.manager()))
     }
 }
