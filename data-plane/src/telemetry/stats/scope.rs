@@ -1,0 +1,89 @@
+//! A group's place in the tree: its prefix, and the same place without what Prometheus says by tags.
+
+/// Where a group stands: `cluster.local.`, family `cluster.`, tag `envoy.cluster_name=local`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Dotted prefix of the raw names, with its closing dot (empty for the root).
+    pub(super) prefix: Box<str>,
+    /// The prefix without the values of tags (`http.rds.` for `http.edge.rds.main.`).
+    pub(super) family: Box<str>,
+    /// Tags in the order in which Envoy prints them.
+    pub(super) tags: Box<[(&'static str, Box<str>)]>,
+}
+
+impl Scope {
+    /// A place without tags: `server.`.
+    #[must_use]
+    pub fn plain(prefix: &str) -> Self {
+        Self { prefix: prefix.into(), family: prefix.into(), tags: Box::new([]) }
+    }
+
+    /// `cluster.<name>.`; `name` is the cluster's `alt_stat_name`, else its name.
+    #[must_use]
+    pub fn cluster(name: &str) -> Self {
+        Self::tagged(&["cluster.", "."], "cluster.", &[("cluster_name", name)])
+    }
+
+    /// `http.<stat_prefix>.` of a connection manager.
+    #[must_use]
+    pub fn http(stat_prefix: &str) -> Self {
+        Self::tagged(&["http.", "."], "http.", &[("http_conn_manager_prefix", stat_prefix)])
+    }
+
+    /// `http.<stat_prefix>.rds.<route_config>.`.
+    #[must_use]
+    pub fn rds(stat_prefix: &str, route_config: &str) -> Self {
+        Self {
+            prefix: format!("http.{}.rds.{}.", clean(stat_prefix), clean(route_config)).into(),
+            family: "http.rds.".into(),
+            tags: Box::new([
+                ("rds_route_config", clean(route_config).into()),
+                ("http_conn_manager_prefix", clean(stat_prefix).into()),
+            ]),
+        }
+    }
+
+    /// `listener.<name>.`; `name` is the `stat_prefix` of the listener, else its address.
+    #[must_use]
+    pub fn listener(name: &str) -> Self {
+        Self::tagged(&["listener.", "."], "listener.", &[("listener_address", name)])
+    }
+
+    /// `listener.<name>.http.<stat_prefix>.`.
+    #[must_use]
+    pub fn listener_http(name: &str, stat_prefix: &str) -> Self {
+        Self {
+            prefix: format!("listener.{}.http.{}.", clean(name), clean(stat_prefix)).into(),
+            family: "listener.http.".into(),
+            tags: Box::new([
+                ("http_conn_manager_prefix", clean(stat_prefix).into()),
+                ("listener_address", clean(name).into()),
+            ]),
+        }
+    }
+
+    /// The same place, `part` deeper: `cluster.local.` with `http2.`.
+    #[must_use]
+    pub fn join(&self, part: &str) -> Self {
+        Self {
+            prefix: format!("{}{part}", self.prefix).into(),
+            family: format!("{}{part}", self.family).into(),
+            tags: self.tags.clone(),
+        }
+    }
+
+    fn tagged(around: &[&str; 2], family: &str, tags: &[(&'static str, &str); 1]) -> Self {
+        let [(tag, value)] = *tags;
+        let value = clean(value);
+        Self {
+            prefix: format!("{}{value}{}", around[0], around[1]).into(),
+            family: family.into(),
+            tags: Box::new([(tag, value.into())]),
+        }
+    }
+}
+
+/// Envoy keeps `:` out of stat names.
+fn clean(name: &str) -> String {
+    name.replace(':', "_")
+}

@@ -1,0 +1,16 @@
+//! The name tables, one file a subject. Names and kinds are those that Envoy 1.40 prints.
+
+mod cluster;
+mod http;
+mod listener;
+mod server;
+mod xds;
+
+pub use cluster::{ClusterStat, HealthCheckStat, OutlierStat};
+pub use http::{Http1Stat, Http2Stat, HttpStat, HttpTracingStat, ListenerHttpStat, RouterStat};
+pub use listener::{AdminListenerStat, ListenerManagerStat, ListenerStat};
+pub use server::{
+    ClusterManagerStat, FilesystemStat, OverloadActionStat, OverloadStat, RuntimeStat, ServerStat,
+    ThreadLocalStat, WatchdogStat,
+};
+pub use xds::{ControlPlaneStat, EdsStat, RdsStat, ReloadStat, SubscriptionStat};
