@@ -19,4 +19,5 @@
 pub mod base;
 pub mod codec;
 pub mod config;
+pub mod telemetry;
 pub mod xds;

@@ -6,15 +6,9 @@
 use std::fmt;
 
 macro_rules! flags {
-    ($($(#[$doc:meta])* $name:ident $short:literal $long:literal;)*) => {
-        #[expect(clippy::upper_case_acronyms, reason = "Envoy's names")]
-        #[derive(Clone, Copy)]
-        enum Bit {
-            $($name,)*
-        }
-
+    ($($(#[$doc:meta])* $bit:literal $name:ident $short:literal $long:literal;)*) => {
         impl ResponseFlags {
-            $($(#[$doc])* pub const $name: Self = Self(1 << Bit::$name as u32);)*
+            $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
 
             /// Short and long names, in the order in which they are printed.
             const NAMES: &'static [(&'static str, &'static str)] = &[$(($short, $long),)*];
@@ -28,65 +22,65 @@ pub struct ResponseFlags(u32);
 
 flags! {
     /// The local server failed its health check (`LH`).
-    FAILED_LOCAL_HEALTH_CHECK "LH" "FailedLocalHealthCheck";
+    0 FAILED_LOCAL_HEALTH_CHECK "LH" "FailedLocalHealthCheck";
     /// No healthy host in the cluster (`UH`).
-    NO_HEALTHY_UPSTREAM "UH" "NoHealthyUpstream";
+    1 NO_HEALTHY_UPSTREAM "UH" "NoHealthyUpstream";
     /// The upstream took too long (`UT`).
-    UPSTREAM_REQUEST_TIMEOUT "UT" "UpstreamRequestTimeout";
+    2 UPSTREAM_REQUEST_TIMEOUT "UT" "UpstreamRequestTimeout";
     /// We reset the upstream stream (`LR`).
-    LOCAL_RESET "LR" "LocalReset";
+    3 LOCAL_RESET "LR" "LocalReset";
     /// The upstream reset the stream (`UR`).
-    UPSTREAM_REMOTE_RESET "UR" "UpstreamRemoteReset";
+    4 UPSTREAM_REMOTE_RESET "UR" "UpstreamRemoteReset";
     /// No connection to the upstream (`UF`).
-    UPSTREAM_CONNECTION_FAILURE "UF" "UpstreamConnectionFailure";
+    5 UPSTREAM_CONNECTION_FAILURE "UF" "UpstreamConnectionFailure";
     /// The upstream connection closed (`UC`).
-    UPSTREAM_CONNECTION_TERMINATION "UC" "UpstreamConnectionTermination";
+    6 UPSTREAM_CONNECTION_TERMINATION "UC" "UpstreamConnectionTermination";
     /// A circuit breaker was open (`UO`).
-    UPSTREAM_OVERFLOW "UO" "UpstreamOverflow";
+    7 UPSTREAM_OVERFLOW "UO" "UpstreamOverflow";
     /// No route (`NR`).
-    NO_ROUTE_FOUND "NR" "NoRouteFound";
+    8 NO_ROUTE_FOUND "NR" "NoRouteFound";
     /// The fault filter delayed the request (`DI`).
-    DELAY_INJECTED "DI" "DelayInjected";
+    9 DELAY_INJECTED "DI" "DelayInjected";
     /// The fault filter aborted the request (`FI`).
-    FAULT_INJECTED "FI" "FaultInjected";
+    10 FAULT_INJECTED "FI" "FaultInjected";
     /// Rate limited (`RL`).
-    RATE_LIMITED "RL" "RateLimited";
+    11 RATE_LIMITED "RL" "RateLimited";
     /// Denied by the external authorizer (`UAEX`).
-    UNAUTHORIZED_EXTERNAL_SERVICE "UAEX" "UnauthorizedExternalService";
+    12 UNAUTHORIZED_EXTERNAL_SERVICE "UAEX" "UnauthorizedExternalService";
     /// The rate limit service failed (`RLSE`).
-    RATELIMIT_SERVICE_ERROR "RLSE" "RateLimitServiceError";
+    13 RATELIMIT_SERVICE_ERROR "RLSE" "RateLimitServiceError";
     /// The client went away (`DC`).
-    DOWNSTREAM_CONNECTION_TERMINATION "DC" "DownstreamConnectionTermination";
+    14 DOWNSTREAM_CONNECTION_TERMINATION "DC" "DownstreamConnectionTermination";
     /// Retries or connection attempts ran out (`URX`).
-    UPSTREAM_RETRY_LIMIT_EXCEEDED "URX" "UpstreamRetryLimitExceeded";
+    15 UPSTREAM_RETRY_LIMIT_EXCEEDED "URX" "UpstreamRetryLimitExceeded";
     /// The stream was idle too long (`SI`).
-    STREAM_IDLE_TIMEOUT "SI" "StreamIdleTimeout";
+    16 STREAM_IDLE_TIMEOUT "SI" "StreamIdleTimeout";
     /// A strictly checked header was invalid (`IH`).
-    INVALID_ENVOY_REQUEST_HEADERS "IH" "InvalidEnvoyRequestHeaders";
+    17 INVALID_ENVOY_REQUEST_HEADERS "IH" "InvalidEnvoyRequestHeaders";
     /// The client broke the protocol (`DPE`).
-    DOWNSTREAM_PROTOCOL_ERROR "DPE" "DownstreamProtocolError";
+    18 DOWNSTREAM_PROTOCOL_ERROR "DPE" "DownstreamProtocolError";
     /// `max_stream_duration` of the upstream ran out (`UMSDR`).
-    UPSTREAM_MAX_STREAM_DURATION_REACHED "UMSDR" "UpstreamMaxStreamDurationReached";
+    19 UPSTREAM_MAX_STREAM_DURATION_REACHED "UMSDR" "UpstreamMaxStreamDurationReached";
     /// Served from a cache (`RFCF`).
-    RESPONSE_FROM_CACHE_FILTER "RFCF" "ResponseFromCacheFilter";
+    20 RESPONSE_FROM_CACHE_FILTER "RFCF" "ResponseFromCacheFilter";
     /// A filter's configuration was not there in time (`NFCF`).
-    NO_FILTER_CONFIG_FOUND "NFCF" "NoFilterConfigFound";
+    21 NO_FILTER_CONFIG_FOUND "NFCF" "NoFilterConfigFound";
     /// `max_stream_duration` or the request timeout of the connection manager ran out (`DT`).
-    DURATION_TIMEOUT "DT" "DurationTimeout";
+    22 DURATION_TIMEOUT "DT" "DurationTimeout";
     /// The upstream broke the protocol (`UPE`).
-    UPSTREAM_PROTOCOL_ERROR "UPE" "UpstreamProtocolError";
+    23 UPSTREAM_PROTOCOL_ERROR "UPE" "UpstreamProtocolError";
     /// The cluster does not exist (`NC`).
-    NO_CLUSTER_FOUND "NC" "NoClusterFound";
+    24 NO_CLUSTER_FOUND "NC" "NoClusterFound";
     /// The overload manager ended it (`OM`).
-    OVERLOAD_MANAGER "OM" "OverloadManagerTerminated";
+    25 OVERLOAD_MANAGER "OM" "OverloadManagerTerminated";
     /// DNS failed (`DF`).
-    DNS_FAILURE "DF" "DnsResolutionFailed";
+    26 DNS_FAILURE "DF" "DnsResolutionFailed";
     /// `drop_overloads` (`DO`).
-    DROP_OVERLOAD "DO" "DropOverload";
+    27 DROP_OVERLOAD "DO" "DropOverload";
     /// The client reset the stream (`DR`).
-    DOWNSTREAM_REMOTE_RESET "DR" "DownstreamRemoteReset";
+    28 DOWNSTREAM_REMOTE_RESET "DR" "DownstreamRemoteReset";
     /// Unconditional drop overload (`UDO`).
-    UNCONDITIONAL_DROP_OVERLOAD "UDO" "UnconditionalDropOverload";
+    29 UNCONDITIONAL_DROP_OVERLOAD "UDO" "UnconditionalDropOverload";
 }
 
 impl ResponseFlags {

@@ -48,10 +48,7 @@ impl Reading {
     /// Adds another worker's cell.
     #[must_use]
     pub(super) fn plus(self, other: Self) -> Self {
-        Self {
-            value: self.value.wrapping_add(other.value) & MASK,
-            used: self.used || other.used,
-        }
+        Self { value: self.value.wrapping_add(other.value) & MASK, used: self.used || other.used }
     }
 
     /// The sum as a gauge: cells are read one after the other, so that a sum may be short of what

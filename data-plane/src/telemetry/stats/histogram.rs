@@ -12,13 +12,29 @@ use crate::telemetry::WorkerId;
 
 /// Envoy's default bucket bounds of `/stats`, in the histogram's own unit (mostly milliseconds).
 pub(super) const BOUNDS: [f64; 19] = [
-    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 30000.0,
-    60000.0, 300_000.0, 600_000.0, 1_800_000.0, 3_600_000.0,
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1000.0,
+    2500.0,
+    5000.0,
+    10000.0,
+    30000.0,
+    60000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
 ];
 
 /// Envoy's percentiles of `/stats`.
-pub(super) const QUANTILES: [f64; 10] =
-    [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1.0];
+pub(super) const QUANTILES: [f64; 10] = [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1.0];
 
 /// Decades 10^1 to 10^19.
 const DECADES: usize = 19;
@@ -172,4 +188,3 @@ impl Distribution {
         self.buckets.iter().filter(|(b, _)| below(b)).map(|&(_, count)| count).sum()
     }
 }
-
