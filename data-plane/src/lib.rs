@@ -17,6 +17,7 @@
 //! | L0 | `base` | no domain knowledge |
 
 pub mod base;
+pub mod cluster;
 pub mod codec;
 pub mod config;
 pub mod telemetry;

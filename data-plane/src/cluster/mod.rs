@@ -1,0 +1,171 @@
+//! L4: upstream clusters: hosts, balancing, limits, connections.
+//!
+//! A [`Cluster`] is shared by all workers; what changes at run time (hosts) is swapped as one.
+//! Each worker has its own [`pool`]s, balancers and picks; nothing on the way of a request takes a
+//! lock. Balancing, priorities, limits and the building of host sets are pure; `connect`, `pool`
+//! and `dns` do I/O. Nothing here knows a route, a filter or a listener.
+
+pub mod build;
+pub mod circuit;
+pub mod host;
+pub mod host_set;
+pub mod lb;
+pub mod pick;
+mod priority;
+#[cfg(test)]
+mod testing;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+
+pub use circuit::{LimitKind, Limits, Overflow, Permit, RoutingPriority};
+pub use host::{Answered, Host, HostAddress};
+pub use host_set::{HostSet, Membership};
+
+use crate::base::names::ClusterName;
+use crate::config::cluster::{ClusterConfig, Discovery};
+use crate::config::endpoint::EndpointsConfig;
+
+/// One upstream cluster, as all workers see it.
+///
+/// A changed configuration makes a new `Cluster`, with new limits and connections; the old one
+/// serves the requests that it has and is then freed. New endpoints only swap [`Cluster::hosts`].
+#[derive(Debug)]
+pub struct Cluster {
+    config: Arc<ClusterConfig>,
+    hosts: ArcSwap<HostSet>,
+    /// What [`Cluster::refresh`] builds from; only the control runtime writes it.
+    endpoints: ArcSwap<EndpointsConfig>,
+    limits: Limits,
+    removed: AtomicBool,
+}
+
+impl Cluster {
+    /// A cluster with the hosts that its configuration itself brings (STATIC), else with none
+    /// until [`Cluster::set_endpoints`].
+    #[must_use]
+    pub fn new(config: Arc<ClusterConfig>) -> Self {
+        let breakers = &config.circuit_breakers;
+        let cluster = Self {
+            hosts: ArcSwap::from_pointee(HostSet::empty(&config)),
+            endpoints: ArcSwap::new(Arc::clone(&config.load_assignment)),
+            limits: Limits::new(&breakers.default, &breakers.high),
+            removed: AtomicBool::new(false),
+            config,
+        };
+        if matches!(cluster.config.discovery, Discovery::Static) {
+            let endpoints = Arc::clone(&cluster.config.load_assignment);
+            cluster.set_endpoints(endpoints, &build::no_names);
+        }
+        cluster
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub const fn config(&self) -> &Arc<ClusterConfig> {
+        &self.config
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &ClusterName {
+        &self.config.name
+    }
+
+    /// Its limits.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Its hosts now; workers keep theirs in a picker and come here only when they changed.
+    #[must_use]
+    pub fn hosts(&self) -> Guard<Arc<HostSet>> {
+        self.hosts.load()
+    }
+
+    /// Takes over endpoints, with names resolved by `resolve`. To be called by one thread at a
+    /// time (the control runtime). Hosts whose address stays are kept.
+    pub fn set_endpoints(&self, endpoints: Arc<EndpointsConfig>, resolve: build::Resolve<'_>) {
+        let specs = build::specs(&endpoints, resolve);
+        let merged = build::merge(self.hosts.load().hosts(), &specs);
+        let same_rules = **self.endpoints.load() == *endpoints;
+        self.endpoints.store(endpoints);
+        if merged.changed || !same_rules {
+            self.publish(merged.hosts);
+        }
+    }
+
+    /// Groups the hosts anew after their health changed.
+    pub fn refresh(&self) {
+        let hosts = self.hosts.load().hosts().to_vec();
+        self.publish(hosts);
+    }
+
+    fn publish(&self, hosts: Vec<Arc<Host>>) {
+        let set = HostSet::new(hosts, &self.config, &self.endpoints.load());
+        self.hosts.store(Arc::new(set));
+    }
+
+    /// Whether it was replaced or removed: its idle connections close.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    /// Marks it as replaced or removed.
+    pub fn set_removed(&self) {
+        self.removed.store(true, Ordering::Relaxed);
+    }
+}
+
+impl AsRef<Limits> for Cluster {
+    fn as_ref(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+/// All clusters by name; immutable, replaced as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterMap {
+    by_name: HashMap<ClusterName, Arc<Cluster>>,
+}
+
+impl ClusterMap {
+    /// The cluster of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Cluster>> {
+        self.by_name.get(name)
+    }
+
+    /// Every cluster, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.by_name.values()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+}
+
+impl FromIterator<Arc<Cluster>> for ClusterMap {
+    /// Of two with one name the later one stays.
+    fn from_iter<I: IntoIterator<Item = Arc<Cluster>>>(clusters: I) -> Self {
+        let by_name = clusters.into_iter().map(|cluster| (cluster.name().clone(), cluster));
+        Self { by_name: by_name.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests;
