@@ -20,5 +20,6 @@ pub mod base;
 pub mod cluster;
 pub mod codec;
 pub mod config;
+pub mod route;
 pub mod telemetry;
 pub mod xds;

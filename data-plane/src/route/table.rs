@@ -1,0 +1,347 @@
+//! The route table: a request → a choice, and what a choice means.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use smallvec::SmallVec;
+
+use super::domain::DomainIndex;
+use super::index::RouteIndex;
+use super::input::RouteInput;
+use super::matching::header_matches;
+use super::mutation::HeaderEdits;
+use super::rewrite::path_before_query;
+use super::weighted;
+use crate::config::extension::FilterOverride;
+use crate::config::route::action::WeightedTarget;
+use crate::config::route::{
+    Action, ClusterSpecifier, ClusterWeight, DirectResponse, FilterOverrides, Forward,
+    HeaderChanges, HeaderOrder, PathParameters, Redirect, RequireTls, RouteConfig, RouteEntry,
+    VirtualHostConfig,
+};
+
+/// A route configuration, indexed. Immutable; shared by all workers.
+#[derive(Debug)]
+pub struct RouteTable {
+    config: Arc<RouteConfig>,
+    domains: DomainIndex,
+    hosts: Vec<Host>,
+    edits: Edits,
+}
+
+#[derive(Debug)]
+struct Host {
+    index: RouteIndex,
+    edits: Edits,
+    /// Most routes change no header.
+    routes: Vec<Option<Box<RouteEdits>>>,
+}
+
+#[derive(Debug)]
+struct RouteEdits {
+    own: Edits,
+    clusters: Vec<Edits>,
+}
+
+/// Compiled header changes of one level.
+#[derive(Debug, Default)]
+struct Edits {
+    request: HeaderEdits,
+    response: HeaderEdits,
+}
+
+impl Edits {
+    fn new(changes: &HeaderChanges) -> Self {
+        Self {
+            request: HeaderEdits::new(&changes.request_remove, &changes.request_add),
+            response: HeaderEdits::new(&changes.response_remove, &changes.response_add),
+        }
+    }
+}
+
+impl RouteTable {
+    /// Indexes a configuration.
+    #[must_use]
+    pub fn build(config: Arc<RouteConfig>) -> Self {
+        let hosts = config.virtual_hosts.iter().map(|host| Host {
+            index: RouteIndex::build(&host.routes),
+            edits: Edits::new(&host.headers),
+            routes: host.routes.iter().map(route_edits).collect(),
+        });
+        Self {
+            domains: DomainIndex::build(&config.virtual_hosts, config.host_port),
+            hosts: hosts.collect(),
+            edits: Edits::new(&config.headers),
+            config,
+        }
+    }
+
+    /// The configuration that the table was built from.
+    #[must_use]
+    pub fn config(&self) -> &Arc<RouteConfig> {
+        &self.config
+    }
+
+    /// Where a request goes; `None` is Envoy's "route not found" (404). Allocates nothing unless a
+    /// header that a route looks at stands more than once, or a runtime key gives a weight.
+    #[must_use]
+    pub fn find(&self, input: &RouteInput<'_>) -> Option<RouteRef<'_>> {
+        let host = self.domains.find(input.authority)?;
+        let config = self.config.virtual_hosts.get(host as usize)?;
+        if must_use_tls(config.require_tls, input.headers)? {
+            return self.at(RouteChoice { host, to: To::Tls });
+        }
+        if input.path.is_empty() {
+            return None;
+        }
+        let mut path = path_before_query(input.path);
+        if self.config.path_parameters == PathParameters::Ignored {
+            let end = path.iter().position(|&b| b == b';').unwrap_or(path.len());
+            path = &path[..end];
+        }
+        let index = &self.hosts.get(host as usize)?.index;
+        let to = index.find(&config.routes, path, input, |route, at| {
+            Some(To::Route { route: at, cluster: pick(route, input)? })
+        })?;
+        self.at(RouteChoice { host, to })
+    }
+
+    /// What a choice of this table means; `None` if it is another table's.
+    #[must_use]
+    pub fn at(&self, choice: RouteChoice) -> Option<RouteRef<'_>> {
+        let host = self.config.virtual_hosts.get(choice.host as usize)?;
+        let (mut entry, mut weight) = (None, None);
+        if let To::Route { route, cluster } = choice.to {
+            entry = Some(host.routes.get(route as usize)?);
+            weight = weights(entry?).and_then(|all| all.get(cluster as usize));
+        }
+        Some(RouteRef { table: self, host, entry, weight, choice })
+    }
+
+    /// The virtual host for an authority, whatever its routes.
+    #[must_use]
+    pub fn virtual_host(&self, authority: Option<&[u8]>) -> Option<&VirtualHostConfig> {
+        self.config.virtual_hosts.get(self.domains.find(authority)? as usize)
+    }
+}
+
+fn route_edits(route: &RouteEntry) -> Option<Box<RouteEdits>> {
+    let clusters = weights(route).unwrap_or_default();
+    let none = HeaderChanges::default();
+    if route.headers == none && clusters.iter().all(|cluster| cluster.headers == none) {
+        return None;
+    }
+    let clusters = clusters.iter().map(|cluster| Edits::new(&cluster.headers)).collect();
+    Some(Box::new(RouteEdits { own: Edits::new(&route.headers), clusters }))
+}
+
+fn weights(route: &RouteEntry) -> Option<&[ClusterWeight]> {
+    match &route.action {
+        Action::Forward(forward) => match &forward.cluster {
+            ClusterSpecifier::Weighted(weighted) => Some(&weighted.clusters),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `NO_CLUSTER`, or the place of a weighted cluster. `None`: the route does not match after all.
+fn pick(route: &RouteEntry, input: &RouteInput<'_>) -> Option<u32> {
+    match &route.action {
+        Action::Forward(forward) => match &forward.cluster {
+            ClusterSpecifier::Weighted(clusters) => weighted::pick(clusters, input),
+            _ => Some(NO_CLUSTER),
+        },
+        _ => Some(NO_CLUSTER),
+    }
+}
+
+const NO_CLUSTER: u32 = u32::MAX;
+
+/// Whether the request is sent to https instead. `None`: without `x-forwarded-proto` nothing can
+/// be said and no route matches, as in Envoy.
+fn must_use_tls(required: RequireTls, headers: &HeaderMap) -> Option<bool> {
+    if required == RequireTls::None {
+        return Some(false);
+    }
+    let proto = headers.get("x-forwarded-proto").filter(|value| !value.is_empty())?;
+    let internal = headers.get("x-envoy-internal").is_some_and(|value| value == "true");
+    let exempt = required == RequireTls::ExternalOnly && internal;
+    Some(proto != "https" && !exempt)
+}
+
+/// A choice, to be kept beside the table that made it. Copies are free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RouteChoice {
+    host: u32,
+    to: To,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum To {
+    Route { route: u32, cluster: u32 },
+    Tls,
+}
+
+/// A choice with the table at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteRef<'t> {
+    table: &'t RouteTable,
+    host: &'t VirtualHostConfig,
+    entry: Option<&'t RouteEntry>,
+    weight: Option<&'t ClusterWeight>,
+    choice: RouteChoice,
+}
+
+/// What to do with the request.
+#[derive(Clone, Copy, Debug)]
+pub enum Decision<'t> {
+    /// Answer from here.
+    DirectResponse(&'t DirectResponse),
+    /// Send it upstream.
+    Forward(&'t Forward),
+    /// Answer with a `location`.
+    Redirect(&'t Redirect),
+    /// Answer 301 with the same URL under https (`require_tls`).
+    TlsRedirect,
+}
+
+impl<'t> RouteRef<'t> {
+    /// The choice, for [`RouteTable::at`].
+    #[must_use]
+    pub fn choice(&self) -> RouteChoice {
+        self.choice
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn decision(&self) -> Decision<'t> {
+        match self.entry.map(|entry| &entry.action) {
+            Some(Action::DirectResponse(response)) => Decision::DirectResponse(response),
+            Some(Action::Forward(forward)) => Decision::Forward(forward),
+            Some(Action::Redirect(redirect)) => Decision::Redirect(redirect),
+            None => Decision::TlsRedirect,
+        }
+    }
+
+    /// The forwarding, if it is one.
+    #[must_use]
+    pub fn forward(&self) -> Option<&'t Forward> {
+        match self.decision() {
+            Decision::Forward(forward) => Some(forward),
+            _ => None,
+        }
+    }
+
+    /// The route; `None` for a redirect by `require_tls`.
+    #[must_use]
+    pub fn entry(&self) -> Option<&'t RouteEntry> {
+        self.entry
+    }
+
+    /// The route's name; may be empty.
+    #[must_use]
+    pub fn name(&self) -> &'t str {
+        self.entry.map_or("", |entry| &entry.name)
+    }
+
+    /// The virtual host.
+    #[must_use]
+    pub fn virtual_host(&self) -> &'t VirtualHostConfig {
+        self.host
+    }
+
+    /// The entry of `weighted_clusters` that was picked.
+    #[must_use]
+    pub fn cluster_weight(&self) -> Option<&'t ClusterWeight> {
+        self.weight
+    }
+
+    /// The name of the cluster to forward to. With `cluster_header` the request's own headers
+    /// name it; an absent one gives an empty name, which no cluster has.
+    #[must_use]
+    pub fn cluster<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str>
+    where
+        't: 'h,
+    {
+        let header = |name| {
+            let value = headers.get(name).map(|value| std::str::from_utf8(value.as_bytes()));
+            value.and_then(Result::ok).unwrap_or_default()
+        };
+        match (&self.forward()?.cluster, self.weight) {
+            (ClusterSpecifier::Cluster(name), _) => Some(name.as_str()),
+            (ClusterSpecifier::Header(name), _) => Some(header(name)),
+            (ClusterSpecifier::Weighted(_), Some(weight)) => match &weight.target {
+                WeightedTarget::Cluster(name) => Some(name.as_str()),
+                WeightedTarget::Header(name) => Some(header(name)),
+            },
+            (ClusterSpecifier::Weighted(_), None) => None,
+        }
+    }
+
+    /// The per-filter levels, least to most specific: table, virtual host, route, weighted cluster.
+    pub fn levels(&self) -> impl DoubleEndedIterator<Item = &'t FilterOverrides> {
+        let levels = [
+            Some(&self.table.config.overrides),
+            Some(&self.host.overrides),
+            self.entry.map(|entry| &entry.overrides),
+            self.weight.map(|weight| &weight.overrides),
+        ];
+        levels.into_iter().flatten()
+    }
+
+    /// What all levels say about one filter, least to most specific.
+    #[must_use]
+    pub fn overrides(&self, filter: &str) -> SmallVec<[&'t FilterOverride; 4]> {
+        self.levels().filter_map(|level| level.find(filter)).collect()
+    }
+
+    /// Whether the most specific level that says something turns the filter on or off.
+    #[must_use]
+    pub fn filter_enabled(&self, filter: &str) -> Option<bool> {
+        self.levels().rev().find_map(|level| level.find(filter)?.enabled)
+    }
+
+    /// The request's header changes in the order of their application; empty levels are left out.
+    #[must_use]
+    pub fn request_edits(&self) -> SmallVec<[&'t HeaderEdits; 4]> {
+        self.edits(|edits| &edits.request)
+    }
+
+    /// The same for the response.
+    #[must_use]
+    pub fn response_edits(&self) -> SmallVec<[&'t HeaderEdits; 4]> {
+        self.edits(|edits| &edits.response)
+    }
+
+    fn edits(&self, side: fn(&Edits) -> &HeaderEdits) -> SmallVec<[&'t HeaderEdits; 4]> {
+        let host = self.table.hosts.get(self.choice.host as usize);
+        let (mut route, mut cluster) = (None, None);
+        if let To::Route { route: at, cluster: picked } = self.choice.to {
+            route = host.and_then(|host| host.routes.get(at as usize)?.as_ref());
+            cluster = route.and_then(|route| route.clusters.get(picked as usize));
+        }
+        let levels = [
+            cluster,
+            route.map(|route| &route.own),
+            host.map(|host| &host.edits),
+            Some(&self.table.edits),
+        ];
+        let levels = levels.into_iter().flatten().map(side).filter(|edits| !edits.is_empty());
+        match self.table.config.header_order {
+            HeaderOrder::MostSpecificFirst => levels.collect(),
+            HeaderOrder::MostSpecificLast => levels.rev().collect(),
+        }
+    }
+
+    /// The virtual cluster that counts the request: the first whose headers match, `other` if
+    /// there are some and none does, `None` if there are none.
+    #[must_use]
+    pub fn virtual_cluster(&self, input: &RouteInput<'_>) -> Option<&'t str> {
+        let clusters = &self.host.virtual_clusters;
+        let found = clusters
+            .iter()
+            .find(|cluster| cluster.headers.iter().all(|header| header_matches(header, input)));
+        found.map(|cluster| &*cluster.name).or((!clusters.is_empty()).then_some("other"))
+    }
+}
