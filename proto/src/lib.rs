@@ -2,6 +2,7 @@
 //!
 //! * [`envoy`], [`xds`], [`udpa`], [`google`]: the prost messages and tonic stubs of `envoy-types`.
 //! * [`descriptors`]: the reflection pool; costs megabytes, so hold it only while it is needed.
+//! * [`rules`]: constraint rules, unknown and unsupported fields, over wire bytes.
 //! * [`convert`]: between Envoy's well-known types and std's.
 //!
 //! No other crate of this repository names `envoy-types` or the descriptor set. This crate knows
@@ -9,6 +10,11 @@
 
 pub mod convert;
 mod descriptor_pool;
+pub mod rules;
+#[allow(dead_code)]
+mod schema;
+#[allow(dead_code)]
+mod wire;
 
 pub use descriptor_pool::{DESCRIPTOR_SET, Descriptors, descriptors};
 pub use envoy_types::pb::{cel, envoy, google, io, opentelemetry, ratelimit, udpa, validate, xds};
