@@ -228,6 +228,8 @@ pub struct Update<V> {
     pub removed: Vec<Name>,
     /// Refused; if there is one, the response was answered by a NACK.
     pub rejected: Vec<Rejected>,
+    /// What the server could not give, and why; the cached value stays unless it is removed (C13).
+    pub errors: Vec<ResourceError>,
 }
 
 /// Why there is an [`Update`].

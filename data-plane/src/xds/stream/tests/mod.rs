@@ -1,0 +1,1 @@
+//! Scenarios, a file a theme, and the property test.
