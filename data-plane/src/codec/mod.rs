@@ -9,7 +9,10 @@
 //! log it as Envoy does. The codec decides framing; it knows no route, no filter and no limit of a
 //! cluster.
 
+pub mod detect;
 pub mod h1;
+pub mod h2;
+pub mod io;
 
 use std::task::{Context, Poll};
 
@@ -147,6 +150,17 @@ pub enum BodyError {
 /// place, `http::reply`; `Display` is the sentence for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum ProtocolError {
+    /// A body where the method allows none: CONNECT with `content-length`
+    /// (`http1.body_disallowed`).
+    #[error("body is not allowed")]
+    BodyDisallowed,
+    /// `Connection` names a field that it may not remove, or ten and more
+    /// (`http1.connection_header_rejected`).
+    #[error("invalid connection header")]
+    BadConnectionHeader,
+    /// A control character where none may be, NUL above all (`http1.invalid_characters`).
+    #[error("invalid character")]
+    BadCharacter,
     /// RFC 9112 §7.1: chunk size, extension or terminator.
     #[error("invalid chunk")]
     BadChunk,
@@ -156,22 +170,32 @@ pub enum ProtocolError {
     /// RFC 9112 §5: a field line that is no field line.
     #[error("invalid header field")]
     BadHeader,
-    /// RFC 9112 §3.2: Host missing, twice, or not an authority.
-    #[error("missing, repeated or invalid host")]
+    /// RFC 9112 §3.2: Host twice or not an authority (`http.invalid_authority`).
+    #[error("repeated or invalid host")]
     BadHost,
     /// RFC 9110 §9.1: not a token.
     #[error("invalid method")]
     BadMethod,
+    /// RFC 9112 §3: a request line of another form (`http1.codec_error`).
+    #[error("invalid request line")]
+    BadRequestLine,
+    /// Absolute-form with a scheme other than http and https (`http1.invalid_scheme`).
+    #[error("invalid scheme")]
+    BadScheme,
     /// RFC 9112 §4: not a status line.
     #[error("invalid status line")]
     BadStatusLine,
-    /// RFC 9112 §3.2: a target of no known form.
+    /// Absolute-form or authority-form without a valid authority, `*` with another method than
+    /// OPTIONS (`http1.invalid_url`).
+    #[error("invalid URL")]
+    BadUrl,
+    /// RFC 9112 §3.2: a target of no known form (`http1.codec_error`).
     #[error("invalid request target")]
     BadTarget,
     /// RFC 9112 §6.1: transfer codings that do not end in one `chunked`.
     #[error("invalid transfer-encoding")]
     BadTransferEncoding,
-    /// RFC 9112 §2.3.
+    /// RFC 9112 §2.3: a version that is neither 1.0 nor 1.1 (Envoy: 426 `low_version`).
     #[error("unsupported HTTP version")]
     BadVersion,
     /// More bytes or fewer than `content-length` says.
@@ -189,12 +213,18 @@ pub enum ProtocolError {
     /// A broken frame or stream state of HTTP/2.
     #[error("invalid HTTP/2 frame")]
     Http2Frame,
+    /// RFC 9112 §3.2: no Host (`missing_host_header`); `head` is complete.
+    #[error("missing host")]
+    MissingHost,
     /// More fields than `max_headers_count`.
     #[error("too many header fields")]
     TooManyHeaders,
     /// A field name with `_` where the configuration rejects it.
     #[error("header name with underscore")]
     UnderscoreHeader,
+    /// RFC 9110 §15.2.2: 101 without an upgrade asked for.
+    #[error("unexpected 101")]
+    UnexpectedUpgrade,
     /// Bytes after a message that allows none.
     #[error("unexpected bytes after the message")]
     UnexpectedBytes,

@@ -1,0 +1,189 @@
+//! Heads → bytes. Framing and hop fields are written by the codec alone: whatever stands in the
+//! map under those names is skipped.
+//!
+//! Names and values come as `http` types, which cannot hold CR, LF or NUL; the path is one of them,
+//! so that no configuration can split a message.
+
+use bytes::{BufMut, BytesMut};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version as HttpVersion, header,
+};
+
+use super::NameCase;
+use super::chunked::forbidden_trailer;
+use super::fields::{Special, special};
+use super::framing::Announce;
+use crate::codec::{RequestHead, ResponseHead, Version};
+
+/// What the codec itself says about the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Persistence {
+    /// Nothing: the version's default holds.
+    Default,
+    /// `connection: close`.
+    Close,
+    /// `connection: keep-alive`, for HTTP/1.0.
+    KeepAlive,
+    /// `connection: upgrade`.
+    Upgrade,
+}
+
+/// Writes a request's head.
+pub(super) fn request(
+    out: &mut BytesMut,
+    head: &RequestHead,
+    announce: Announce,
+    case: NameCase,
+    full_url: bool,
+) {
+    out.reserve(256 + head.path.len());
+    out.put_slice(head.method.as_str().as_bytes());
+    out.put_u8(b' ');
+    let authority = head.authority.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+    if head.method == Method::CONNECT {
+        out.put_slice(authority);
+    } else {
+        if full_url {
+            out.put_slice(head.scheme.as_ref().map_or(&b"http"[..], HeaderValue::as_bytes));
+            out.put_slice(b"://");
+            out.put_slice(authority);
+        }
+        out.put_slice(head.path.as_bytes());
+    }
+    out.put_slice(b" HTTP/1.1\r\n");
+    field(out, &header::HOST, authority, case);
+    fields(out, &head.headers, case);
+    announced(out, announce, case);
+    if let Some(protocol) = &head.upgrade {
+        connection(out, Persistence::Upgrade, case);
+        field(out, &header::UPGRADE, protocol.as_bytes(), case);
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// Writes a response's head for a client of that version.
+pub(super) fn response(
+    out: &mut BytesMut,
+    head: &ResponseHead,
+    version: Version,
+    (announce, persistence): (Announce, Persistence),
+    case: NameCase,
+) {
+    out.reserve(256);
+    status_line(out, head.status, version);
+    fields(out, &head.headers, case);
+    announced(out, announce, case);
+    connection(out, persistence, case);
+    let upgrade = head.headers.get(header::UPGRADE);
+    if let Some(protocol) = upgrade.filter(|_| persistence == Persistence::Upgrade) {
+        field(out, &header::UPGRADE, protocol.as_bytes(), case);
+    }
+    out.put_slice(b"\r\n");
+}
+
+fn status_line(out: &mut BytesMut, status: StatusCode, version: Version) {
+    out.put_slice(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.put_slice(status.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+/// Writes trailers and the empty line after them.
+pub(super) fn trailers(out: &mut BytesMut, map: &HeaderMap, case: NameCase) {
+    for (name, value) in map {
+        if !forbidden_trailer(name) {
+            field(out, name, value.as_bytes(), case);
+        }
+    }
+    out.put_slice(b"\r\n");
+}
+
+fn fields(out: &mut BytesMut, map: &HeaderMap, case: NameCase) {
+    for (name, value) in map {
+        match special(name.as_str().as_bytes()) {
+            None | Some(Special::Te) => field(out, name, value.as_bytes(), case),
+            Some(_) => {}
+        }
+    }
+}
+
+fn announced(out: &mut BytesMut, announce: Announce, case: NameCase) {
+    match announce {
+        Announce::Nothing => {}
+        Announce::Chunked => field(out, &header::TRANSFER_ENCODING, b"chunked", case),
+        Announce::Length(n) => {
+            let mut digits = [0; 20];
+            field(out, &header::CONTENT_LENGTH, decimal(n, &mut digits), case);
+        }
+    }
+}
+
+fn connection(out: &mut BytesMut, persistence: Persistence, case: NameCase) {
+    let value: &[u8] = match persistence {
+        Persistence::Default => return,
+        Persistence::Close => b"close",
+        Persistence::KeepAlive => b"keep-alive",
+        Persistence::Upgrade => b"upgrade",
+    };
+    field(out, &header::CONNECTION, value, case);
+}
+
+fn field(out: &mut BytesMut, name: &HeaderName, value: &[u8], case: NameCase) {
+    let name = name.as_str().as_bytes();
+    out.reserve(name.len() + value.len() + 4);
+    match case {
+        NameCase::Lower => out.put_slice(name),
+        NameCase::Proper => {
+            let mut start = true;
+            for &b in name {
+                out.put_u8(if start { b.to_ascii_uppercase() } else { b });
+                start = !b.is_ascii_alphanumeric();
+            }
+        }
+    }
+    out.put_slice(b": ");
+    out.put_slice(value);
+    out.put_slice(b"\r\n");
+}
+
+/// Decimal digits of `n`, without the formatting machinery.
+fn decimal(mut n: u64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            return &digits[at..];
+        }
+    }
+}
+
+/// A chunk's size line.
+pub(super) fn chunk_size(out: &mut BytesMut, n: usize) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut line = [0; 18];
+    let mut at = line.len() - 2;
+    line[at..].copy_from_slice(b"\r\n");
+    let mut n = n;
+    loop {
+        at -= 1;
+        line[at] = HEX[n & 15];
+        n >>= 4;
+        if n == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&line[at..]);
+}
+
+impl From<Version> for HttpVersion {
+    fn from(version: Version) -> Self {
+        match version {
+            Version::Http10 => Self::HTTP_10,
+            Version::Http11 => Self::HTTP_11,
+            Version::Http2 => Self::HTTP_2,
+        }
+    }
+}

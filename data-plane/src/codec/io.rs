@@ -1,0 +1,149 @@
+//! The byte stream beneath a connection: a TCP socket, a Unix socket, later TLS; in tests a pipe.
+//!
+//! Waiting for bytes and holding a buffer are two things here: an idle connection waits with
+//! [`Io::poll_readable`] and owns no buffer, which is what keeps ten thousand of them cheap. After
+//! a short read tokio has already cleared the readiness, so the next wait costs no syscall.
+//!
+//! Everything belongs to one worker: no `Send`, no locks. No clock either: deadlines are the
+//! caller's.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_util::io::poll_read_buf;
+
+#[cfg(test)]
+pub mod mem;
+
+/// A byte stream whose reading can be awaited without a buffer.
+pub trait Io: AsyncRead + AsyncWrite + Unpin {
+    /// Ready when a read may bring bytes, the end or an error. It may be ready in vain.
+    ///
+    /// # Errors
+    /// The stream is broken.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Whether a connection that must be silent (idle in a pool) is not usable any more: the peer
+    /// closed it or sent something. Never waits; costs no syscall while nothing happened.
+    fn try_closed(&self) -> bool;
+
+    /// Appends what is there to `buf`, after making room for `hint` bytes; 0 is the end.
+    ///
+    /// # Errors
+    /// The stream is broken.
+    fn poll_read_buf(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+        hint: usize,
+    ) -> Poll<io::Result<usize>>
+    where
+        Self: Sized,
+    {
+        if buf.capacity() - buf.len() < hint.min(MIN_READ) {
+            buf.reserve(hint);
+        }
+        poll_read_buf(Pin::new(self), cx, buf)
+    }
+}
+
+/// With less room than this a read is not worth its syscall.
+const MIN_READ: usize = 2 * 1024;
+
+/// `try_read`'s outcome on a stream that must be silent.
+fn spoken(read: &io::Result<usize>) -> bool {
+    !matches!(read, Err(e) if e.kind() == ErrorKind::WouldBlock)
+}
+
+impl Io for TcpStream {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+
+    fn try_closed(&self) -> bool {
+        spoken(&self.try_read(&mut [0]))
+    }
+}
+
+impl Io for UnixStream {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+
+    fn try_closed(&self) -> bool {
+        spoken(&self.try_read(&mut [0]))
+    }
+}
+
+impl<T: Io + ?Sized> Io for Box<T> {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_readable(cx)
+    }
+
+    fn try_closed(&self) -> bool {
+        (**self).try_closed()
+    }
+}
+
+/// Room for a head and a small body in one read.
+pub const HEAD_READ: usize = 16 * 1024;
+/// Read size for bodies that fill the smaller one.
+pub const BODY_READ: usize = 64 * 1024;
+
+/// A worker's spare read buffers. A connection takes one when bytes arrive and gives it back when
+/// it is idle.
+#[derive(Debug)]
+pub struct BufferPool {
+    spare: RefCell<Vec<BytesMut>>,
+    most: usize,
+    lent: Cell<usize>,
+}
+
+impl BufferPool {
+    /// A pool that keeps at most `most` spare buffers of 16 to 64 KiB.
+    #[must_use]
+    pub fn new(most: usize) -> Rc<Self> {
+        Rc::new(Self { spare: RefCell::new(Vec::new()), most, lent: Cell::new(0) })
+    }
+
+    /// An empty buffer with at least [`HEAD_READ`] bytes of room.
+    #[must_use]
+    pub fn take(&self) -> BytesMut {
+        self.lent.set(self.lent.get() + 1);
+        self.spare.borrow_mut().pop().unwrap_or_else(|| BytesMut::with_capacity(HEAD_READ))
+    }
+
+    /// Takes a buffer back; what others still read from (slices of it) is not kept.
+    pub fn give(&self, mut buffer: BytesMut) {
+        self.lent.set(self.lent.get().saturating_sub(1));
+        buffer.clear();
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < self.most
+            && buffer.try_reclaim(HEAD_READ)
+            && buffer.capacity() <= BODY_READ + HEAD_READ
+        {
+            spare.push(buffer);
+        }
+    }
+
+    /// Buffers that connections hold at the moment.
+    #[must_use]
+    pub fn lent(&self) -> usize {
+        self.lent.get()
+    }
+
+    /// Buffers that lie ready.
+    #[must_use]
+    pub fn spare(&self) -> usize {
+        self.spare.borrow().len()
+    }
+}
+
+#[cfg(test)]
+mod tests;
