@@ -7,6 +7,7 @@
 
 use crate::base::limits::Bounded;
 use crate::config::cluster::Thresholds;
+use crate::telemetry::stats::ClusterStat;
 
 /// Envoy's `core.v3.RoutingPriority`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -21,15 +22,6 @@ pub enum RoutingPriority {
 impl RoutingPriority {
     /// Both, in the order of Envoy's pages.
     pub const ALL: [Self; 2] = [Self::Default, Self::High];
-
-    /// Part of a counter's name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::High => "high",
-        }
-    }
 }
 
 /// What a limit counts.
@@ -132,33 +124,70 @@ impl Limits {
         Permit { owner, priority, kind }
     }
 
-    /// Gauges of one priority below `cluster.NAME.`: `circuit_breakers.default.rq_open`, … The
-    /// `remaining_*` ones are there only with `track_remaining`; without it Envoy shows 0.
-    pub fn gauges(&self, priority: RoutingPriority) -> impl Iterator<Item = (&'static str, u64)> {
-        let level = match priority {
-            RoutingPriority::Default => &self.default,
-            RoutingPriority::High => &self.high,
+    /// Gauges of one priority (`circuit_breakers.default.rq_open`, …). The `remaining_*` ones are
+    /// there only with `track_remaining`, as in Envoy.
+    pub fn gauges(&self, priority: RoutingPriority) -> impl Iterator<Item = (ClusterStat, u64)> {
+        let (level, names) = match priority {
+            RoutingPriority::Default => (&self.default, &DEFAULT_GAUGES),
+            RoutingPriority::High => (&self.high, &HIGH_GAUGES),
         };
-        let open = |kind| u64::from(level.of(kind).is_full());
-        let remaining = |kind: LimitKind| {
-            if level.track_remaining { u64::from(level.of(kind).remaining()) } else { 0 }
-        };
-        // Limits on pools themselves are refused by the configuration, so never open.
-        [
-            ("cx_open", open(LimitKind::Connections)),
-            ("cx_pool_open", 0),
-            ("rq_open", open(LimitKind::Requests)),
-            ("rq_pending_open", open(LimitKind::PendingRequests)),
-            ("rq_retry_open", open(LimitKind::Retries)),
-            ("remaining_cx", remaining(LimitKind::Connections)),
-            ("remaining_cx_pools", 0),
-            ("remaining_pending", remaining(LimitKind::PendingRequests)),
-            ("remaining_retries", remaining(LimitKind::Retries)),
-            ("remaining_rq", remaining(LimitKind::Requests)),
-        ]
-        .into_iter()
+        names.iter().flat_map(|(kind, open, remaining)| {
+            let counter = level.of(*kind);
+            let left = level.track_remaining.then(|| u64::from(counter.remaining()));
+            let open = (*open, u64::from(counter.is_full()));
+            [Some(open), left.map(|left| (*remaining, left))].into_iter().flatten()
+        })
     }
 }
+
+/// Gauges of a limit: open, remaining.
+type Gauges = [(LimitKind, ClusterStat, ClusterStat); 4];
+
+const DEFAULT_GAUGES: Gauges = [
+    (
+        LimitKind::Connections,
+        ClusterStat::CircuitBreakersDefaultCxOpen,
+        ClusterStat::CircuitBreakersDefaultRemainingCx,
+    ),
+    (
+        LimitKind::PendingRequests,
+        ClusterStat::CircuitBreakersDefaultRqPendingOpen,
+        ClusterStat::CircuitBreakersDefaultRemainingPending,
+    ),
+    (
+        LimitKind::Requests,
+        ClusterStat::CircuitBreakersDefaultRqOpen,
+        ClusterStat::CircuitBreakersDefaultRemainingRq,
+    ),
+    (
+        LimitKind::Retries,
+        ClusterStat::CircuitBreakersDefaultRqRetryOpen,
+        ClusterStat::CircuitBreakersDefaultRemainingRetries,
+    ),
+];
+
+const HIGH_GAUGES: Gauges = [
+    (
+        LimitKind::Connections,
+        ClusterStat::CircuitBreakersHighCxOpen,
+        ClusterStat::CircuitBreakersHighRemainingCx,
+    ),
+    (
+        LimitKind::PendingRequests,
+        ClusterStat::CircuitBreakersHighRqPendingOpen,
+        ClusterStat::CircuitBreakersHighRemainingPending,
+    ),
+    (
+        LimitKind::Requests,
+        ClusterStat::CircuitBreakersHighRqOpen,
+        ClusterStat::CircuitBreakersHighRemainingRq,
+    ),
+    (
+        LimitKind::Retries,
+        ClusterStat::CircuitBreakersHighRqRetryOpen,
+        ClusterStat::CircuitBreakersHighRemainingRetries,
+    ),
+];
 
 /// One taken from a limit; it returns on drop.
 #[derive(Debug)]

@@ -7,10 +7,12 @@
 
 pub mod build;
 pub mod circuit;
+pub mod connect;
 pub mod host;
 pub mod host_set;
 pub mod lb;
 pub mod pick;
+pub mod pool;
 mod priority;
 #[cfg(test)]
 mod testing;
@@ -28,6 +30,8 @@ pub use host_set::{HostSet, Membership};
 use crate::base::names::ClusterName;
 use crate::config::cluster::{ClusterConfig, Discovery};
 use crate::config::endpoint::EndpointsConfig;
+use crate::telemetry::WorkerId;
+use crate::telemetry::stats::{ClusterStat, Group, Registry, Scope};
 
 /// One upstream cluster, as all workers see it.
 ///
@@ -40,6 +44,7 @@ pub struct Cluster {
     /// What [`Cluster::refresh`] builds from; only the control runtime writes it.
     endpoints: ArcSwap<EndpointsConfig>,
     limits: Limits,
+    stats: Group<ClusterStat>,
     removed: AtomicBool,
 }
 
@@ -47,15 +52,18 @@ impl Cluster {
     /// A cluster with the hosts that its configuration itself brings (STATIC), else with none
     /// until [`Cluster::set_endpoints`].
     #[must_use]
-    pub fn new(config: Arc<ClusterConfig>) -> Self {
+    pub fn new(config: Arc<ClusterConfig>, registry: &Registry) -> Self {
         let breakers = &config.circuit_breakers;
+        let stat_name = config.alt_stat_name.as_deref().unwrap_or(config.name.as_str());
         let cluster = Self {
             hosts: ArcSwap::from_pointee(HostSet::empty(&config)),
             endpoints: ArcSwap::new(Arc::clone(&config.load_assignment)),
             limits: Limits::new(&breakers.default, &breakers.high),
+            stats: registry.group(Scope::cluster(stat_name)),
             removed: AtomicBool::new(false),
             config,
         };
+        cluster.publish_membership();
         if matches!(cluster.config.discovery, Discovery::Static) {
             let endpoints = Arc::clone(&cluster.config.load_assignment);
             cluster.set_endpoints(endpoints, &build::no_names);
@@ -81,6 +89,12 @@ impl Cluster {
         &self.limits
     }
 
+    /// Its counters.
+    #[must_use]
+    pub const fn stats(&self) -> &Group<ClusterStat> {
+        &self.stats
+    }
+
     /// Its hosts now; workers keep theirs in a picker and come here only when they changed.
     #[must_use]
     pub fn hosts(&self) -> Guard<Arc<HostSet>> {
@@ -94,6 +108,9 @@ impl Cluster {
         let merged = build::merge(self.hosts.load().hosts(), &specs);
         let same_rules = **self.endpoints.load() == *endpoints;
         self.endpoints.store(endpoints);
+        if merged.membership_changed {
+            self.stats.inc(WorkerId::CONTROL, ClusterStat::MembershipChange);
+        }
         if merged.changed || !same_rules {
             self.publish(merged.hosts);
         }
@@ -108,6 +125,28 @@ impl Cluster {
     fn publish(&self, hosts: Vec<Arc<Host>>) {
         let set = HostSet::new(hosts, &self.config, &self.endpoints.load());
         self.hosts.store(Arc::new(set));
+        self.publish_membership();
+    }
+
+    fn publish_membership(&self) {
+        let set = self.hosts.load();
+        let membership = set.membership();
+        let heaviest = set.hosts().iter().map(|host| u64::from(host.weight())).max();
+        self.stats.set(ClusterStat::MembershipTotal, membership.total);
+        self.stats.set(ClusterStat::MembershipHealthy, membership.healthy);
+        self.stats.set(ClusterStat::MembershipDegraded, membership.degraded);
+        self.stats.set(ClusterStat::MembershipExcluded, membership.excluded);
+        self.stats.set(ClusterStat::MaxHostWeight, heaviest.unwrap_or(0));
+    }
+
+    /// Brings the gauges of the circuit breakers up to date; called before statistics are read,
+    /// so that requests need not.
+    pub fn publish_breakers(&self) {
+        for priority in RoutingPriority::ALL {
+            for (stat, value) in self.limits.gauges(priority) {
+                self.stats.set(stat, value);
+            }
+        }
     }
 
     /// Whether it was replaced or removed: its idle connections close.

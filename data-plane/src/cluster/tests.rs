@@ -4,7 +4,7 @@ use super::testing::{cluster, endpoints, locality};
 use super::*;
 
 fn backend(ports: &[u16]) -> Cluster {
-    Cluster::new(Arc::new(cluster(endpoints(vec![locality("", 0, ports)]))))
+    Cluster::new(Arc::new(cluster(endpoints(vec![locality("", 0, ports)]))), &Registry::new(1))
 }
 
 #[test]

@@ -86,23 +86,36 @@ fn threads_never_pass_the_limit() {
 #[test]
 fn gauges_tell_open_and_remaining() {
     let owner = owner(1);
-    let value =
-        |name: &str| owner.0.gauges(RoutingPriority::Default).find(|(n, _)| *n == name).unwrap().1;
-    assert_eq!((value("rq_open"), value("remaining_rq")), (0, 1));
+    let value = |stat: ClusterStat| {
+        owner.0.gauges(RoutingPriority::Default).find(|(s, _)| *s == stat).unwrap().1
+    };
+    let rq = || {
+        (
+            value(ClusterStat::CircuitBreakersDefaultRqOpen),
+            value(ClusterStat::CircuitBreakersDefaultRemainingRq),
+        )
+    };
+    let cx = || {
+        (
+            value(ClusterStat::CircuitBreakersDefaultCxOpen),
+            value(ClusterStat::CircuitBreakersDefaultRemainingCx),
+        )
+    };
+    assert_eq!(rq(), (0, 1));
     let held = Limits::try_acquire(&owner, RoutingPriority::Default, LimitKind::Requests).unwrap();
-    assert_eq!((value("rq_open"), value("remaining_rq")), (1, 0));
+    assert_eq!(rq(), (1, 0));
     drop(held);
     let soft = Limits::connection_anyway(&owner, RoutingPriority::Default);
     let softer = Limits::connection_anyway(&owner, RoutingPriority::Default);
-    assert_eq!((value("cx_open"), value("remaining_cx")), (1, 0));
+    assert_eq!(cx(), (1, 0));
     drop((soft, softer));
-    assert_eq!((value("cx_open"), value("remaining_cx")), (0, 1));
+    assert_eq!(cx(), (0, 1));
 }
 
 #[test]
-fn untracked_remaining_shows_zero() {
+fn untracked_remaining_is_no_gauge() {
     let owner = owner(1);
     let high: Vec<_> = owner.0.gauges(RoutingPriority::High).collect();
-    assert!(high.contains(&("remaining_rq", 0)));
-    assert!(high.contains(&("rq_open", 0)));
+    assert_eq!(high.len(), 4);
+    assert!(high.contains(&(ClusterStat::CircuitBreakersHighRqOpen, 0)));
 }

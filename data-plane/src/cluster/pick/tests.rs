@@ -6,6 +6,7 @@ use crate::cluster::host::HealthFlag;
 use crate::cluster::testing::{cluster, endpoints, locality};
 use crate::config::cluster::{ClusterConfig, LocalityLb};
 use crate::config::endpoint::LocalityConfig;
+use crate::telemetry::stats::Registry;
 
 fn weighted(zone: &str, weight: u32, ports: &[u16]) -> LocalityConfig {
     LocalityConfig { weight: Some(weight), ..locality(zone, 0, ports) }
@@ -14,11 +15,11 @@ fn weighted(zone: &str, weight: u32, ports: &[u16]) -> LocalityConfig {
 fn by_locality(localities: Vec<LocalityConfig>) -> Cluster {
     let mut config = cluster(endpoints(localities));
     config.lb.locality = LocalityLb::Weighted;
-    Cluster::new(Arc::new(config))
+    Cluster::new(Arc::new(config), &Registry::new(1))
 }
 
 fn of(config: ClusterConfig) -> Cluster {
-    Cluster::new(Arc::new(config))
+    Cluster::new(Arc::new(config), &Registry::new(1))
 }
 
 /// Picks of `workers` pickers by host, and whether all or none of them were in panic.

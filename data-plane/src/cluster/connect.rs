@@ -1,0 +1,296 @@
+//! Opening one connection to a host.
+//!
+//! A TCP (or Unix) connection is made within the cluster's `connect_timeout`, with Nagle off and
+//! keep-alive as configured. What fails becomes a typed [`ConnectError`] in Envoy's words; nothing
+//! was sent by then, so that a retry is always safe. Nothing is pooled or counted here.
+
+use std::borrow::Cow;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive as Keepalive, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+
+use super::host::HostAddress;
+use crate::config::address::TcpKeepalive;
+use crate::config::cluster::ClusterConfig;
+
+/// A connected byte stream.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+/// Why there is no connection. Nothing was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.kind.text())]
+pub struct ConnectError {
+    /// What Envoy calls it.
+    pub kind: ConnectErrorKind,
+    /// More about the transport, such as `delayed connect error: Connection refused`; empty where
+    /// Envoy says nothing.
+    pub transport: Cow<'static, str>,
+}
+
+/// The classes of Envoy's pool failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectErrorKind {
+    /// `connect_timeout` passed.
+    Timeout,
+    /// The other side refused, or was not reached.
+    Remote,
+    /// We could not even try (no descriptor, no address).
+    Local,
+}
+
+impl ConnectErrorKind {
+    /// Envoy's words, which stand in response bodies and details.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Timeout => "connection timeout",
+            Self::Remote => "remote connection failure",
+            Self::Local => "local connection failure",
+        }
+    }
+}
+
+impl ConnectError {
+    /// `connect_timeout` passed.
+    #[must_use]
+    pub const fn timeout() -> Self {
+        Self { kind: ConnectErrorKind::Timeout, transport: Cow::Borrowed("") }
+    }
+
+    fn local(error: &io::Error) -> Self {
+        Self { kind: ConnectErrorKind::Local, transport: errno_text(error).into() }
+    }
+
+    fn remote(error: &io::Error) -> Self {
+        let text = format!("delayed connect error: {}", errno_text(error));
+        Self { kind: ConnectErrorKind::Remote, transport: text.into() }
+    }
+}
+
+/// The system's text without Rust's `(os error N)`.
+fn errno_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text).to_owned()
+}
+
+/// How connections of a cluster are made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectOptions {
+    /// Longest wait.
+    pub timeout: Duration,
+    /// `upstream_connection_options.tcp_keepalive`.
+    pub keepalive: Option<TcpKeepalive>,
+    /// Address that connections come from (`upstream_bind_config`).
+    pub source: Option<SocketAddr>,
+}
+
+impl From<&ClusterConfig> for ConnectOptions {
+    fn from(config: &ClusterConfig) -> Self {
+        Self { timeout: config.connect_timeout, keepalive: config.tcp_keepalive, source: None }
+    }
+}
+
+/// Opens a connection.
+///
+/// # Errors
+/// It could not be opened in time.
+pub async fn connect(
+    address: &HostAddress,
+    options: &ConnectOptions,
+) -> Result<Socket, ConnectError> {
+    match tokio::time::timeout(options.timeout, open(address, options)).await {
+        Ok(done) => done,
+        Err(_elapsed) => Err(ConnectError::timeout()),
+    }
+}
+
+async fn open(address: &HostAddress, options: &ConnectOptions) -> Result<Socket, ConnectError> {
+    match address {
+        HostAddress::Socket(address) => {
+            let socket = tcp_socket(*address, options).map_err(|e| ConnectError::local(&e))?;
+            let stream = socket.connect(*address).await;
+            stream.map(Socket::Tcp).map_err(|e| failed(&e))
+        }
+        HostAddress::Pipe(path) => {
+            let stream = UnixStream::connect(path).await;
+            stream.map(Socket::Unix).map_err(|e| ConnectError::remote(&e))
+        }
+    }
+}
+
+/// No route or descriptor is our own trouble; all else is the other side's.
+fn failed(error: &io::Error) -> ConnectError {
+    match error.kind() {
+        ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse | ErrorKind::PermissionDenied => {
+            ConnectError::local(error)
+        }
+        _ => ConnectError::remote(error),
+    }
+}
+
+fn tcp_socket(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpSocket> {
+    let raw = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    raw.set_nonblocking(true)?;
+    raw.set_tcp_nodelay(true)?;
+    if let Some(source) = options.source {
+        raw.bind(&source.into())?;
+    }
+    let socket = TcpSocket::from_std_stream(raw.into());
+    if let Some(keepalive) = options.keepalive {
+        SockRef::from(&socket).set_tcp_keepalive(&keepalive_of(keepalive))?;
+    }
+    Ok(socket)
+}
+
+fn keepalive_of(config: TcpKeepalive) -> Keepalive {
+    let seconds = |value: u32| Duration::from_secs(u64::from(value));
+    let mut keepalive = Keepalive::new();
+    if let Some(time) = config.time_s {
+        keepalive = keepalive.with_time(seconds(time));
+    }
+    if let Some(interval) = config.interval_s {
+        keepalive = keepalive.with_interval(seconds(interval));
+    }
+    if let Some(probes) = config.probes {
+        keepalive = keepalive.with_retries(probes);
+    }
+    keepalive
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+impl Socket {
+    /// Our own address, for `%UPSTREAM_LOCAL_ADDRESS%`; `None` for a Unix socket.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    fn options() -> ConnectOptions {
+        ConnectOptions { timeout: Duration::from_secs(5), ..ConnectOptions::default() }
+    }
+
+    #[tokio::test]
+    async fn connects_with_nodelay_keepalive_and_source() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let options = ConnectOptions {
+            keepalive: Some(TcpKeepalive { time_s: Some(7), ..TcpKeepalive::default() }),
+            source: Some("127.0.0.2:0".parse().unwrap()),
+            ..options()
+        };
+        let socket = connect(&address.into(), &options).await.unwrap();
+        let (_, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer.ip().to_string(), "127.0.0.2");
+        assert_eq!(socket.local_address(), Some(peer));
+        let Socket::Tcp(stream) = socket else { panic!("not TCP") };
+        assert!(stream.nodelay().unwrap());
+        assert!(SockRef::from(&stream).keepalive().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_a_remote_failure_in_envoys_words() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = connect(&address.into(), &options()).await.unwrap_err();
+        assert_eq!(error.to_string(), "remote connection failure");
+        assert_eq!(error.transport, "delayed connect error: Connection refused");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unanswered_connection_times_out() {
+        // A listener whose queue is full answers no SYN.
+        let raw = RawSocket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        raw.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        raw.listen(0).unwrap();
+        let address = raw.local_addr().unwrap().as_socket().unwrap();
+        let filler = std::net::TcpStream::connect(address).unwrap();
+        let error = connect(&address.into(), &options()).await.unwrap_err();
+        assert_eq!(error, ConnectError::timeout());
+        assert_eq!(error.to_string(), "connection timeout");
+        drop(filler);
+    }
+
+    #[tokio::test]
+    async fn a_missing_pipe_is_a_remote_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("none.sock");
+        let error = connect(&HostAddress::Pipe(path.into()), &options()).await.unwrap_err();
+        assert_eq!(error.kind, ConnectErrorKind::Remote);
+    }
+}
