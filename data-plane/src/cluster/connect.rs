@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::host::HostAddress;
+use crate::codec::io::Io;
 use crate::config::address::TcpKeepalive;
 use crate::config::cluster::ClusterConfig;
 
@@ -221,6 +222,22 @@ impl AsyncWrite for Socket {
 
     fn is_write_vectored(&self) -> bool {
         true
+    }
+}
+
+impl Io for Socket {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_readable(cx),
+            Self::Unix(stream) => stream.poll_readable(cx),
+        }
+    }
+
+    fn try_closed(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.try_closed(),
+            Self::Unix(stream) => stream.try_closed(),
+        }
     }
 }
 

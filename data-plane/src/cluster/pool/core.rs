@@ -17,8 +17,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::account::{Ended, Opened, Owner, PendingSlot, PoolIs, RequestSlot};
-use super::lease::{Exchange, Lease, LeaseError, Leasing, Ticket};
+use super::lease::{Claim, Claiming, Exchange, LeaseError, Ticket};
 use crate::base::clock::{self, Instant};
 use crate::base::task;
 use crate::cluster::connect::{ConnectError, ConnectErrorKind};
@@ -54,6 +56,9 @@ pub enum Restored {
 
 /// How a pool opens a connection.
 pub(super) type Opening<C> = Pin<Box<dyn Future<Output = Result<C, ConnectError>>>>;
+
+/// Between two sweeps, unless a timer is due before.
+pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rules of a pool.
 #[derive(Clone, Copy, Debug)]
@@ -98,10 +103,12 @@ struct Inner<C: Conn> {
 }
 
 /// The pool.
-pub struct Pool<C: Conn> {
+pub(super) struct Pool<C: Conn> {
     pub(super) owner: Rc<Owner>,
     rules: Rules,
     opener: Box<dyn Fn() -> Opening<C>>,
+    /// Told when a connection's timers may be due before the next sweep.
+    sweeper: Rc<Notify>,
     inner: RefCell<Inner<C>>,
 }
 
@@ -122,29 +129,30 @@ impl<C: Conn> Pool<C> {
         owner: Rc<Owner>,
         rules: Rules,
         opener: Box<dyn Fn() -> Opening<C>>,
+        sweeper: Rc<Notify>,
     ) -> Rc<Self> {
         let inner = Inner { ready: Vec::new(), pending: VecDeque::new(), open: 0, connecting: 0 };
-        Rc::new(Self { owner, rules, opener, inner: RefCell::new(inner) })
+        Rc::new(Self { owner, rules, opener, sweeper, inner: RefCell::new(inner) })
     }
 
     /// A connection for a request.
-    pub fn lease(self: &Rc<Self>) -> Leasing<C> {
+    pub(super) fn lease(self: &Rc<Self>) -> Claiming<C> {
         if let Some(entry) = self.usable() {
-            return Leasing::ready(self.attach(&entry));
+            return Claiming::ready(self.attach(&entry));
         }
         match PendingSlot::take(&self.owner) {
-            Err(overflow) => Leasing::ready(Err(overflow.into())),
+            Err(overflow) => Claiming::ready(Err(overflow.into())),
             Ok(slot) => {
                 let ticket = Ticket::new(slot);
                 self.inner.borrow_mut().pending.push_back(Rc::clone(&ticket));
                 self.open_if_needed();
-                Leasing::waiting(Rc::clone(self), ticket)
+                Claiming::waiting(Rc::clone(self), ticket)
             }
         }
     }
 
     /// Whether it holds nothing: no connection, no attempt, nobody who waits.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         let inner = self.inner.borrow();
         inner.open == 0 && inner.connecting == 0 && inner.pending.is_empty()
     }
@@ -162,7 +170,7 @@ impl<C: Conn> Pool<C> {
     }
 
     /// Gives a connection with room to a request.
-    fn attach(self: &Rc<Self>, entry: &Rc<Entry<C>>) -> Result<Lease<C>, LeaseError> {
+    fn attach(self: &Rc<Self>, entry: &Rc<Entry<C>>) -> Result<Claim<C>, LeaseError> {
         let slot = RequestSlot::take(&self.owner)?;
         let Some(handle) = entry.conn.open() else {
             // A connection that broke between the check and now: to the caller a failed attempt.
@@ -181,7 +189,7 @@ impl<C: Conn> Pool<C> {
         if entry.draining.get() || entry.active.get() >= entry.conn.concurrency() {
             self.unlist(entry);
         }
-        Ok(Lease::new(self, Rc::clone(entry), handle, slot))
+        Ok(Claim::new(self, Rc::clone(entry), handle, slot))
     }
 
     /// Takes a request off its connection. Without a handle an exclusive connection is over.
@@ -304,6 +312,10 @@ impl<C: Conn> Pool<C> {
             idle_since: Cell::new(clock::now()),
         });
         self.inner.borrow_mut().open += 1;
+        let timers = [self.rules.idle_timeout, self.rules.max_age];
+        if timers.into_iter().flatten().any(|timer| timer < SWEEP_INTERVAL) {
+            self.sweeper.notify_one();
+        }
         // Even a host that left serves those who wait for it.
         if self.owner.is_gone() && self.inner.borrow().pending.is_empty() {
             self.retire_if_unused(&entry, Ended::Local, Exchange::Complete);
@@ -349,9 +361,13 @@ impl<C: Conn> Pool<C> {
     /// Closes connections that are idle for too long, too old, closed by the peer or not wanted
     /// any more. Returns when to look again, if there is a time for it.
     pub(super) fn sweep(&self, now: Instant) -> Option<Instant> {
-        let listed = self.inner.borrow().ready.clone();
+        let (listed, open) = {
+            let inner = self.inner.borrow();
+            (inner.ready.clone(), inner.open)
+        };
         let gone = self.owner.is_gone();
-        let mut next = None;
+        // A busy connection cannot be idle for too long before this.
+        let mut next = self.rules.idle_timeout.filter(|_| open > 0).map(|timeout| now + timeout);
         for entry in listed {
             let ended = if entry.conn.is_closed() {
                 Some(Ended::Remote)

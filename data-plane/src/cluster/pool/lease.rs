@@ -1,9 +1,9 @@
 //! What a request holds: a connection of its own, or a stream on a shared one.
 //!
-//! A [`Lease`] goes back by itself. [`Lease::finish`] says that the message exchange ended well, so
+//! A [`Claim`] goes back by itself. [`Claim::finish`] says that the message exchange ended well, so
 //! that the connection may serve the next request; a lease that is just dropped closes an HTTP/1
 //! connection, since nobody knows what is still under way on it, and leaves a shared one alone.
-//! [`Leasing`] is the wait for one; dropping it gives the place in the queue up at once.
+//! [`Claiming`] is the wait for one; dropping it gives the place in the queue up at once.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -29,7 +29,7 @@ pub enum LeaseError {
 
 /// A connection or stream in a request's hands.
 #[derive(Debug)]
-pub struct Lease<C: Conn> {
+pub struct Claim<C: Conn> {
     pool: Rc<Pool<C>>,
     entry: Rc<Entry<C>>,
     handle: Option<C::Handle>,
@@ -47,7 +47,7 @@ pub enum Reuse {
     Close,
 }
 
-impl<C: Conn> Lease<C> {
+impl<C: Conn> Claim<C> {
     pub(super) fn new(
         pool: &Rc<Pool<C>>,
         entry: Rc<Entry<C>>,
@@ -91,7 +91,7 @@ impl<C: Conn> Lease<C> {
     }
 }
 
-impl<C: Conn> Drop for Lease<C> {
+impl<C: Conn> Drop for Claim<C> {
     fn drop(&mut self) {
         if self.handle.take().is_some() {
             drop(self.slot.take());
@@ -110,7 +110,7 @@ pub(super) enum Exchange {
 /// A request's place in the queue of a pool.
 #[derive(Debug)]
 pub(super) struct Ticket<C: Conn> {
-    outcome: RefCell<Option<Result<Lease<C>, LeaseError>>>,
+    outcome: RefCell<Option<Result<Claim<C>, LeaseError>>>,
     waker: RefCell<Option<Waker>>,
     slot: RefCell<Option<PendingSlot>>,
     done: Cell<bool>,
@@ -126,7 +126,7 @@ impl<C: Conn> Ticket<C> {
         })
     }
 
-    pub(super) fn resolve(&self, outcome: Result<Lease<C>, LeaseError>) {
+    pub(super) fn resolve(&self, outcome: Result<Claim<C>, LeaseError>) {
         self.done.set(true);
         drop(self.slot.take());
         *self.outcome.borrow_mut() = Some(outcome);
@@ -139,16 +139,16 @@ impl<C: Conn> Ticket<C> {
 /// A lease that comes now or later.
 #[derive(Debug)]
 #[must_use = "nothing is leased until it is polled to its end"]
-pub struct Leasing<C: Conn>(State<C>);
+pub struct Claiming<C: Conn>(State<C>);
 
 #[derive(Debug)]
 enum State<C: Conn> {
-    Ready(Option<Result<Lease<C>, LeaseError>>),
+    Ready(Option<Result<Claim<C>, LeaseError>>),
     Waiting(Rc<Pool<C>>, Rc<Ticket<C>>),
 }
 
-impl<C: Conn> Leasing<C> {
-    pub(super) const fn ready(outcome: Result<Lease<C>, LeaseError>) -> Self {
+impl<C: Conn> Claiming<C> {
+    pub(super) const fn ready(outcome: Result<Claim<C>, LeaseError>) -> Self {
         Self(State::Ready(Some(outcome)))
     }
 
@@ -163,10 +163,10 @@ impl<C: Conn> Leasing<C> {
     }
 }
 
-impl<C: Conn> Unpin for Leasing<C> {}
+impl<C: Conn> Unpin for Claiming<C> {}
 
-impl<C: Conn> Future for Leasing<C> {
-    type Output = Result<Lease<C>, LeaseError>;
+impl<C: Conn> Future for Claiming<C> {
+    type Output = Result<Claim<C>, LeaseError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
@@ -183,7 +183,7 @@ impl<C: Conn> Future for Leasing<C> {
     }
 }
 
-impl<C: Conn> Drop for Leasing<C> {
+impl<C: Conn> Drop for Claiming<C> {
     fn drop(&mut self) {
         match &mut self.0 {
             State::Ready(outcome) => give_up(outcome.take()),
@@ -197,7 +197,7 @@ impl<C: Conn> Drop for Leasing<C> {
 }
 
 /// A lease that came when nobody wanted it any more goes back clean.
-fn give_up<C: Conn>(outcome: Option<Result<Lease<C>, LeaseError>>) {
+fn give_up<C: Conn>(outcome: Option<Result<Claim<C>, LeaseError>>) {
     if let Some(Ok(lease)) = outcome {
         lease.unused();
     }

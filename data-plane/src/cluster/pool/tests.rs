@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use super::account::Owner;
 use super::core::{Opening, Rules};
+use super::core::{Pool, Restored};
+use super::lease::{Claim, Claiming};
 use super::*;
 use crate::base::clock;
 use crate::cluster::circuit::{LimitKind, Overflow, RoutingPriority};
@@ -91,7 +93,8 @@ impl Rig {
             }))
         };
         let streams = rules.expected_streams;
-        Self { cluster, pool: Pool::new(owner, rules, Box::new(opener)), attempts, streams }
+        let pool = Pool::new(owner, rules, Box::new(opener), Rc::default());
+        Self { cluster, pool, attempts, streams }
     }
 
     /// Lets the `index`th attempt succeed.
@@ -134,14 +137,14 @@ impl Rig {
     }
 }
 
-fn now_or_pending(leasing: &mut Leasing<Fake>) -> Option<Result<Lease<Fake>, LeaseError>> {
+fn now_or_pending(leasing: &mut Claiming<Fake>) -> Option<Result<Claim<Fake>, LeaseError>> {
     match Pin::new(leasing).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => Some(outcome),
         Poll::Pending => None,
     }
 }
 
-fn leased(leasing: &mut Leasing<Fake>) -> Lease<Fake> {
+fn leased(leasing: &mut Claiming<Fake>) -> Claim<Fake> {
     now_or_pending(leasing).expect("a lease by now").unwrap()
 }
 
@@ -395,7 +398,7 @@ async fn storm(rig: &Rig, rng: &mut fastrand::Rng) {
                 held.extend(now_or_pending(&mut leasing).and_then(Result::ok));
             }
             4 if !held.is_empty() => {
-                let lease: Lease<Fake> = held.swap_remove(rng.usize(..held.len()));
+                let lease: Claim<Fake> = held.swap_remove(rng.usize(..held.len()));
                 let reuse = if rng.bool() { Reuse::Keep } else { Reuse::Close };
                 lease.finish(reuse);
             }

@@ -1,0 +1,97 @@
+//! HTTP/1 connections: one request at a time, the connection itself in the request's hands.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::core::{Conn, Opening, Restored};
+use crate::cluster::connect::{ConnectOptions, Socket, connect};
+use crate::cluster::{Cluster, Host};
+use crate::codec::h1::{ClientConn, ClientOptions, NameCase};
+use crate::codec::io::BufferPool;
+use crate::config::http_protocol::{CommonHttpOptions, HeaderKeyFormat, Http1Options};
+use crate::telemetry::stats::ClusterStat;
+
+/// An HTTP/1 connection to an upstream host.
+pub type H1Conn = ClientConn<Socket>;
+
+/// One in a pool; empty while a request has it.
+#[derive(Debug)]
+pub struct H1(RefCell<Option<H1Conn>>);
+
+impl Conn for H1 {
+    type Handle = H1Conn;
+    const TOTAL: ClusterStat = ClusterStat::UpstreamCxHttp1Total;
+
+    fn open(&self) -> Option<H1Conn> {
+        self.0.take()
+    }
+
+    fn restore(&self, mut conn: H1Conn) -> Restored {
+        if !conn.reusable() {
+            return Restored::Spent;
+        }
+        conn.rest();
+        *self.0.borrow_mut() = Some(conn);
+        Restored::Usable
+    }
+
+    fn concurrency(&self) -> u32 {
+        1
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.borrow().as_ref().is_some_and(|conn| !conn.check_idle())
+    }
+}
+
+/// Opens connections to a host.
+pub(super) fn opener(
+    cluster: &Arc<Cluster>,
+    host: &Arc<Host>,
+    options: &Rc<ClientOptions>,
+    buffers: &Rc<BufferPool>,
+) -> Box<dyn Fn() -> Opening<H1>> {
+    let (cluster, host) = (Arc::clone(cluster), Arc::clone(host));
+    let (options, buffers) = (Rc::clone(options), Rc::clone(buffers));
+    Box::new(move || {
+        let connect_options = ConnectOptions::from(&**cluster.config());
+        let (host, options, buffers) =
+            (Arc::clone(&host), Rc::clone(&options), Rc::clone(&buffers));
+        Box::pin(async move {
+            let socket = connect(host.address(), &connect_options).await?;
+            Ok(H1(RefCell::new(Some(ClientConn::new(socket, options, buffers)))))
+        })
+    })
+}
+
+/// The codec's settings from the cluster's.
+pub(super) fn options(
+    http1: &Http1Options,
+    common: &CommonHttpOptions,
+    buffer_limit: u32,
+) -> ClientOptions {
+    let defaults = ClientOptions::default();
+    let kib = |kb: u32| kb as usize * 1024;
+    ClientOptions {
+        max_head_bytes: common.max_response_headers_kb.map_or(defaults.max_head_bytes, kib),
+        max_headers_count: common.max_headers_count as usize,
+        enable_trailers: http1.enable_trailers,
+        allow_chunked_length: http1.allow_chunked_length,
+        send_fully_qualified_url: http1.send_fully_qualified_url,
+        name_case: match http1.header_key_format {
+            // Names are lower case once read, so that there is nothing left to preserve; the
+            // configuration is the place that refuses it.
+            HeaderKeyFormat::LowerCase | HeaderKeyFormat::PreserveCase => NameCase::Lower,
+            HeaderKeyFormat::ProperCaseWords => NameCase::Proper,
+        },
+        high_watermark: match buffer_limit {
+            0 => usize::MAX,
+            limit => defaults.high_watermark.min(limit as usize),
+        },
+    }
+}
