@@ -27,9 +27,10 @@ pub struct Scan {
 
 impl Scan {
     /// Whether parsing may say something new.
-    fn due(&mut self, buf: &[u8]) -> bool {
+    fn due(&mut self, buf: &[u8], limit: usize) -> bool {
         let fresh = &buf[self.seen.min(buf.len())..];
-        let due = self.tried == 0 || buf.len() >= self.tried * 2 || fresh.contains(&b'\n');
+        let grown = self.tried == 0 || buf.len() >= self.tried * 2 || buf.len() > limit;
+        let due = grown || fresh.contains(&b'\n');
         self.seen = buf.len();
         if due {
             self.tried = buf.len();
@@ -167,7 +168,7 @@ pub fn parse_request(
     opts: &ServerOptions,
 ) -> Step<ParsedRequest> {
     skip_empty_lines(buf, scan);
-    if !scan.due(buf) {
+    if !scan.due(buf, opts.max_head_bytes) {
         return Step::More;
     }
     let seen = buf.len().min(opts.max_head_bytes + 1);
@@ -311,7 +312,7 @@ pub(super) fn parse_answer(
     asked: Asked,
 ) -> Step<ParsedResponse> {
     skip_empty_lines(buf, scan);
-    if !scan.due(buf) {
+    if !scan.due(buf, opts.max_head_bytes) {
         return Step::More;
     }
     let seen = buf.len().min(opts.max_head_bytes + 1);

@@ -29,6 +29,9 @@ mod target;
 mod wire;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use http::HeaderValue;
 
 pub use client::{ClientConn, ResponseEvent};
