@@ -3,6 +3,7 @@
 //! * [`envoy`], [`xds`], [`udpa`], [`google`]: the prost messages and tonic stubs of `envoy-types`.
 //! * [`descriptors`]: the reflection pool; costs megabytes, so hold it only while it is needed.
 //! * [`rules`]: constraint rules, unknown and unsupported fields, over wire bytes.
+//! * [`text`]: YAML, JSON and binary files into messages, with places for every error.
 //! * [`convert`]: between Envoy's well-known types and std's.
 //!
 //! No other crate of this repository names `envoy-types` or the descriptor set. This crate knows
@@ -11,9 +12,8 @@
 pub mod convert;
 mod descriptor_pool;
 pub mod rules;
-#[allow(dead_code)]
 mod schema;
-#[allow(dead_code)]
+pub mod text;
 mod wire;
 
 pub use descriptor_pool::{DESCRIPTOR_SET, Descriptors, descriptors};
