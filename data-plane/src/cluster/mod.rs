@@ -8,6 +8,7 @@
 pub mod build;
 pub mod circuit;
 pub mod connect;
+pub mod dns;
 pub mod host;
 pub mod host_set;
 pub mod lb;
@@ -102,8 +103,13 @@ impl Cluster {
     }
 
     /// Takes over endpoints, with names resolved by `resolve`. To be called by one thread at a
-    /// time (the control runtime). Hosts whose address stays are kept.
-    pub fn set_endpoints(&self, endpoints: Arc<EndpointsConfig>, resolve: build::Resolve<'_>) {
+    /// time (the control runtime). Hosts whose address stays are kept. Returns whether anything
+    /// changed.
+    pub fn set_endpoints(
+        &self,
+        endpoints: Arc<EndpointsConfig>,
+        resolve: build::Resolve<'_>,
+    ) -> bool {
         let specs = build::specs(&endpoints, resolve);
         let merged = build::merge(self.hosts.load().hosts(), &specs);
         let same_rules = **self.endpoints.load() == *endpoints;
@@ -111,9 +117,11 @@ impl Cluster {
         if merged.membership_changed {
             self.stats.inc(WorkerId::CONTROL, ClusterStat::MembershipChange);
         }
-        if merged.changed || !same_rules {
+        let changed = merged.changed || !same_rules;
+        if changed {
             self.publish(merged.hosts);
         }
+        changed
     }
 
     /// Groups the hosts anew after their health changed.

@@ -1,0 +1,193 @@
+//! Refreshing with a resolver whose answers the test decides.
+
+use super::*;
+use crate::cluster::testing::{cluster, endpoint, endpoints, locality};
+use crate::config::source;
+use crate::telemetry::stats::Registry;
+
+/// By name and whether IPv4 is asked for.
+type Answers = HashMap<(Arc<str>, bool), Result<Answer, ()>>;
+
+/// Answers by name and record; counts the questions.
+#[derive(Debug, Default)]
+struct Fake {
+    answers: Mutex<Answers>,
+    asked: Mutex<Vec<Record>>,
+}
+
+impl Fake {
+    fn say(&self, name: &str, record: Record, answer: Result<&[&str], ()>, ttl: u64) {
+        let answer = answer.map(|addresses| Answer {
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            ttl: Duration::from_secs(ttl),
+        });
+        self.answers.lock().unwrap().insert((name.into(), record == Record::V4), answer);
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+impl Resolve for Fake {
+    fn resolve<'a>(&'a self, name: &'a Arc<str>, record: Record) -> Resolving<'a> {
+        Box::pin(async move {
+            self.asked.lock().unwrap().push(record);
+            let answers = self.answers.lock().unwrap();
+            match answers.get(&(Arc::clone(name), record == Record::V4)) {
+                None => Ok(Answer::default()),
+                Some(Ok(answer)) => Ok(answer.clone()),
+                Some(Err(())) => {
+                    Err(ResolveError { name: Arc::clone(name), reason: "SERVFAIL".to_owned() })
+                }
+            }
+        })
+    }
+}
+
+struct Rig {
+    cluster: Arc<Cluster>,
+    fake: Arc<Fake>,
+    _dns: StrictDns,
+}
+
+async fn rig(names: &[&str], config: DnsConfig, fake: Fake) -> Rig {
+    let mut level = locality("", 0, &[]);
+    for name in names {
+        level.endpoints.push(endpoint(Address::Name { host: (*name).into(), port: 80 }));
+    }
+    let mut shape = cluster(endpoints(vec![level]));
+    shape.discovery = Discovery::StrictDns(config);
+    let cluster = Arc::new(Cluster::new(Arc::new(shape), &Registry::new(1)));
+    let fake = Arc::new(fake);
+    let resolver: Arc<dyn Resolve> = Arc::clone(&fake) as _;
+    let mut dns = StrictDns::start(&cluster, &resolver);
+    dns.warm().await;
+    Rig { cluster, fake, _dns: dns }
+}
+
+impl Rig {
+    fn hosts(&self) -> Vec<String> {
+        let set = self.cluster.hosts();
+        set.hosts().iter().map(|host| host.address().to_string()).collect()
+    }
+
+    fn stat(&self, stat: ClusterStat) -> u64 {
+        self.cluster.stats().value(stat)
+    }
+}
+
+/// Lets timers fire and tasks run.
+async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    tokio::task::yield_now().await;
+}
+
+fn v4_only() -> DnsConfig {
+    DnsConfig { lookup_family: DnsLookupFamily::V4Only, ..DnsConfig::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_address_of_every_name_is_a_host() {
+    let fake = Fake::default();
+    fake.say("a.test", Record::V4, Ok(&["10.0.0.1", "10.0.0.2"]), 0);
+    fake.say("b.test", Record::V4, Ok(&["10.0.0.3"]), 0);
+    let rig = rig(&["a.test", "b.test"], v4_only(), fake).await;
+    assert_eq!(rig.hosts(), ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+    assert_eq!(rig.cluster.hosts().hosts()[2].hostname(), "b.test");
+    assert_eq!(rig.stat(ClusterStat::UpdateSuccess), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_asked_for_again_and_hosts_that_stay_are_kept() {
+    let fake = Fake::default();
+    fake.say("a.test", Record::V4, Ok(&["10.0.0.1"]), 60);
+    let rig = rig(&["a.test"], v4_only(), fake).await;
+    let before = Arc::clone(&rig.cluster.hosts().hosts()[0]);
+    rig.fake.say("a.test", Record::V4, Ok(&["10.0.0.2", "10.0.0.1"]), 60);
+    pass(6).await;
+    assert_eq!(rig.hosts(), ["10.0.0.2:80", "10.0.0.1:80"]);
+    assert!(Arc::ptr_eq(&before, &rig.cluster.hosts().hosts()[1]));
+    pass(5).await;
+    assert_eq!(rig.fake.asked(), 3);
+    assert_eq!(rig.stat(ClusterStat::UpdateNoRebuild), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ttl_decides_if_it_is_respected() {
+    let fake = Fake::default();
+    fake.say("a.test", Record::V4, Ok(&["10.0.0.1"]), 60);
+    let rig = rig(&["a.test"], DnsConfig { respect_ttl: true, ..v4_only() }, fake).await;
+    pass(59).await;
+    assert_eq!(rig.fake.asked(), 1);
+    pass(2).await;
+    assert_eq!(rig.fake.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_keeps_the_last_good_addresses_and_backs_off() {
+    let fake = Fake::default();
+    fake.say("a.test", Record::V4, Ok(&["10.0.0.1"]), 0);
+    let backoff = source::Backoff { base: Duration::from_secs(2), max: Duration::from_secs(8) };
+    let config = DnsConfig { failure_refresh_rate: Some(backoff), ..v4_only() };
+    let rig = rig(&["a.test"], config, fake).await;
+    rig.fake.say("a.test", Record::V4, Err(()), 0);
+    pass(600).await;
+    assert_eq!(rig.hosts(), ["10.0.0.1:80"]);
+    let failures = rig.stat(ClusterStat::UpdateFailure);
+    // Full jitter below 8 s: 4 s on average.
+    assert!((100..300).contains(&failures), "{failures}");
+    rig.fake.say("a.test", Record::V4, Ok(&["10.0.0.9"]), 0);
+    pass(9).await;
+    assert_eq!(rig.hosts(), ["10.0.0.9:80"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_answer_empties_the_name() {
+    let fake = Fake::default();
+    fake.say("a.test", Record::V4, Ok(&["10.0.0.1"]), 0);
+    let rig = rig(&["a.test"], v4_only(), fake).await;
+    rig.fake.say("a.test", Record::V4, Ok(&[]), 0);
+    pass(6).await;
+    assert!(rig.hosts().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn families_choose_among_records() {
+    let of = async |lookup_family, v4: Result<&[&str], ()>, v6: Result<&[&str], ()>| {
+        let fake = Fake::default();
+        fake.say("a.test", Record::V4, v4, 0);
+        fake.say("a.test", Record::V6, v6, 0);
+        rig(&["a.test"], DnsConfig { lookup_family, ..DnsConfig::default() }, fake).await.hosts()
+    };
+    let (v4, v6): (&[&str], &[&str]) = (&["10.0.0.1"], &["fd00::1"]);
+    assert_eq!(of(DnsLookupFamily::Auto, Ok(v4), Ok(v6)).await, ["[fd00::1]:80"]);
+    assert_eq!(of(DnsLookupFamily::Auto, Ok(v4), Ok(&[])).await, ["10.0.0.1:80"]);
+    assert_eq!(of(DnsLookupFamily::Auto, Ok(v4), Err(())).await, ["10.0.0.1:80"]);
+    assert_eq!(of(DnsLookupFamily::V4Preferred, Ok(v4), Ok(v6)).await, ["10.0.0.1:80"]);
+    assert_eq!(of(DnsLookupFamily::V6Only, Ok(v4), Ok(&[])).await, [""; 0]);
+    assert_eq!(of(DnsLookupFamily::All, Ok(v4), Ok(v6)).await, ["10.0.0.1:80", "[fd00::1]:80"]);
+    assert_eq!(of(DnsLookupFamily::All, Err(()), Ok(v6)).await, ["[fd00::1]:80"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refreshing_ends_with_its_handle() {
+    let fake = Fake::default();
+    let rig = rig(&["a.test"], v4_only(), fake).await;
+    let Rig { fake, _dns: dns, .. } = rig;
+    drop(dns);
+    pass(60).await;
+    assert_eq!(fake.asked(), 1);
+}
+
+#[tokio::test]
+async fn localhost_comes_from_the_hosts_file() {
+    let resolver = SystemResolver::new(&DnsConfig {
+        // Nobody answers there, so that only the file can.
+        resolvers: vec!["127.0.0.1:1".parse().unwrap()],
+        ..DnsConfig::default()
+    })
+    .unwrap();
+    let answer = resolver.resolve(&"localhost".into(), Record::V4).await.unwrap();
+    assert_eq!(answer.addresses, ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+}
