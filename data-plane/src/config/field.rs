@@ -181,12 +181,18 @@ pub fn ip(text: &str) -> Result<IpAddr, Problems> {
 /// # Errors
 /// If it is no token (RFC 9110 5.6.2).
 pub fn header_name(text: &str, name: &'static str) -> Result<HeaderName, Problems> {
-    HeaderName::from_bytes(text.as_bytes())
-        .map_err(|_| {
-            let must = "a header name (RFC 9110 5.1)".into();
-            Reason::Invalid { got: format!("{text:?}"), must }.into()
-        })
-        .at(name)
+    token(text).at(name)
+}
+
+/// A header name in lower case, wherever it stands.
+///
+/// # Errors
+/// If it is no token (RFC 9110 5.6.2).
+pub fn token(text: &str) -> Result<HeaderName, Problems> {
+    HeaderName::from_bytes(text.as_bytes()).map_err(|_| {
+        let must = "a header name (RFC 9110 5.1)".into();
+        Reason::Invalid { got: format!("{text:?}"), must }.into()
+    })
 }
 
 /// A header value of field `name`.

@@ -5,9 +5,14 @@
 
 use std::sync::Arc;
 
+use proto::envoy::config::core::v3 as pb;
+use proto::envoy::config::core::v3::substitution_format_string::Format;
+use proto::google::protobuf::Struct;
 use serde_json::Value;
 
-use super::error::Problems;
+use super::error::{At, Problems, Reason};
+use super::resource::ParseCx;
+use super::{data_source, field};
 
 /// A text or JSON format with its options.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,4 +63,54 @@ impl FormatCheck for AnyFormat {
     fn check(&self, _: &FormatConfig) -> Result<(), Problems> {
         Ok(())
     }
+}
+
+/// A `SubstitutionFormatString`.
+///
+/// # Errors
+/// If nothing is said, an operator does not exist, or a formatter extension is wanted.
+pub fn parse(
+    format: pb::SubstitutionFormatString,
+    cx: &ParseCx<'_>,
+) -> Result<FormatConfig, Problems> {
+    if let Some(formatter) = format.formatters.first() {
+        let what = format!("formatter extension {}", formatter.name);
+        return Err(Reason::NotSupported { what }.into()).at_index("formatters", 0);
+    }
+    let (shape, name) = match format.format.ok_or(Reason::Missing)? {
+        Format::TextFormat(text) => (FormatShape::Text(text.into()), "text_format"),
+        Format::JsonFormat(fields) => (json(fields), "json_format"),
+        Format::TextFormatSource(source) => {
+            let text = data_source::parse_text(source, cx).at("text_format_source")?;
+            (FormatShape::Text(text), "text_format_source")
+        }
+    };
+    let content_type = Some(format.content_type).filter(|t| !t.is_empty());
+    let out = FormatConfig {
+        shape,
+        omit_empty_values: format.omit_empty_values,
+        content_type: content_type.map(Into::into),
+    };
+    cx.formats.check(&out).at(name)?;
+    Ok(out)
+}
+
+/// A text or JSON format without options, in field `name`.
+///
+/// # Errors
+/// If an operator does not exist.
+pub fn parse_shape(
+    shape: FormatShape,
+    name: &'static str,
+    cx: &ParseCx<'_>,
+) -> Result<FormatConfig, Problems> {
+    let out = FormatConfig { shape, omit_empty_values: false, content_type: None };
+    cx.formats.check(&out).at(name)?;
+    Ok(out)
+}
+
+/// A JSON format.
+#[must_use]
+pub fn json(fields: Struct) -> FormatShape {
+    FormatShape::Json(Arc::new(Value::Object(field::json_object(fields))))
 }

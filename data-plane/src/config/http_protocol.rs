@@ -6,6 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::envoy::config::core::v3 as pb;
+use proto::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
+use proto::envoy::config::core::v3::http1_protocol_options::HeaderKeyFormat as PbKeyFormat;
+use proto::envoy::config::core::v3::http1_protocol_options::header_key_format::HeaderFormat;
+
+use super::error::{At, Problems, Reason};
+use super::field;
+
 /// Options that do not depend on the version (`envoy.config.core.v3.HttpProtocolOptions`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommonHttpOptions {
@@ -173,4 +181,183 @@ impl Default for Http2Options {
             stream_reset_rate: 33,
         }
     }
+}
+
+/// What a bad message ends where the options do not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamErrors {
+    /// Its connection.
+    EndConnection,
+    /// Its stream.
+    EndStream,
+}
+
+/// Options of every version.
+///
+/// # Errors
+/// If a duration is negative.
+pub fn parse_common(
+    options: Option<pb::HttpProtocolOptions>,
+) -> Result<CommonHttpOptions, Problems> {
+    let Some(options) = options else { return Ok(CommonHttpOptions::default()) };
+    let default = CommonHttpOptions::default();
+    let underscores = options.headers_with_underscores_action;
+    let jitter = options.max_connection_duration_jitter;
+    let jitter = field::percent(jitter, 0.0, "max_connection_duration_jitter")?;
+    Ok(CommonHttpOptions {
+        idle_timeout: field::timeout(options.idle_timeout, default.idle_timeout, "idle_timeout")?,
+        max_connection_duration: field::timeout(
+            options.max_connection_duration,
+            None,
+            "max_connection_duration",
+        )?,
+        max_connection_duration_jitter_percent: whole(jitter),
+        max_headers_count: field::uint(options.max_headers_count, default.max_headers_count),
+        max_response_headers_kb: options.max_response_headers_kb.map(|v| v.value),
+        max_stream_duration: field::timeout(
+            options.max_stream_duration,
+            None,
+            "max_stream_duration",
+        )?,
+        headers_with_underscores: match field::enumeration(
+            underscores,
+            "headers_with_underscores_action",
+        )? {
+            HeadersWithUnderscoresAction::Allow => HeadersWithUnderscores::Allow,
+            HeadersWithUnderscoresAction::DropHeader => HeadersWithUnderscores::DropHeader,
+            HeadersWithUnderscoresAction::RejectRequest => HeadersWithUnderscores::RejectRequest,
+        },
+        max_requests_per_connection: nonzero(options.max_requests_per_connection),
+    })
+}
+
+/// Options of HTTP/1.
+///
+/// # Errors
+/// If a header format is not built.
+pub fn parse_http1(
+    options: Option<pb::Http1ProtocolOptions>,
+    errors: StreamErrors,
+) -> Result<Http1Options, Problems> {
+    let stream_errors = errors == StreamErrors::EndStream;
+    let Some(options) = options else {
+        let default = Http1Options::default();
+        return Ok(Http1Options { stream_error_on_invalid_http_message: stream_errors, ..default });
+    };
+    field::refuse(!options.ignore_http_11_upgrade.is_empty(), "ignore_http_11_upgrade")?;
+    let host = Some(options.default_host_for_http_10).filter(|host| !host.is_empty());
+    let overridden = options.override_stream_error_on_invalid_http_message;
+    Ok(Http1Options {
+        allow_absolute_url: field::flag(options.allow_absolute_url, true),
+        accept_http_10: options.accept_http_10,
+        default_host_for_http_10: host.map(Into::into),
+        header_key_format: parse_key_format(options.header_key_format).at("header_key_format")?,
+        enable_trailers: options.enable_trailers,
+        allow_chunked_length: options.allow_chunked_length,
+        stream_error_on_invalid_http_message: field::flag(overridden, stream_errors),
+        send_fully_qualified_url: options.send_fully_qualified_url,
+        allow_custom_methods: options.allow_custom_methods,
+    })
+}
+
+/// Options of HTTP/2.
+///
+/// # Errors
+/// If custom settings are wanted, or two fields contradict each other.
+pub fn parse_http2(
+    options: Option<pb::Http2ProtocolOptions>,
+    errors: StreamErrors,
+) -> Result<Http2Options, Problems> {
+    let d = Http2Options::default();
+    let stream_errors = errors == StreamErrors::EndStream;
+    let Some(options) = options else {
+        return Ok(Http2Options { stream_error_on_invalid_http_message: stream_errors, ..d });
+    };
+    refuse_http2(&options)?;
+    let keepalive = options.connection_keepalive.map(parse_keepalive);
+    Ok(Http2Options {
+        hpack_table_bytes: field::uint(options.hpack_table_size, d.hpack_table_bytes),
+        max_concurrent_streams: field::uint(
+            options.max_concurrent_streams,
+            d.max_concurrent_streams,
+        ),
+        initial_stream_window_bytes: field::uint(
+            options.initial_stream_window_size,
+            d.initial_stream_window_bytes,
+        ),
+        initial_connection_window_bytes: field::uint(
+            options.initial_connection_window_size,
+            d.initial_connection_window_bytes,
+        ),
+        allow_connect: options.allow_connect,
+        max_outbound_frames: field::uint(options.max_outbound_frames, d.max_outbound_frames),
+        max_outbound_control_frames: field::uint(
+            options.max_outbound_control_frames,
+            d.max_outbound_control_frames,
+        ),
+        max_consecutive_inbound_empty_frames: field::uint(
+            options.max_consecutive_inbound_frames_with_empty_payload,
+            d.max_consecutive_inbound_empty_frames,
+        ),
+        max_inbound_priority_frames_per_stream: field::uint(
+            options.max_inbound_priority_frames_per_stream,
+            d.max_inbound_priority_frames_per_stream,
+        ),
+        max_inbound_window_update_frames_per_data_frame_sent: field::uint(
+            options.max_inbound_window_update_frames_per_data_frame_sent,
+            d.max_inbound_window_update_frames_per_data_frame_sent,
+        ),
+        stream_error_on_invalid_http_message: match options
+            .override_stream_error_on_invalid_http_message
+        {
+            Some(value) => value.value,
+            None => stream_errors || old_stream_errors(&options),
+        },
+        keepalive: keepalive.transpose().at("connection_keepalive")?,
+        max_header_field_kb: field::uint(options.max_header_field_size_kb, d.max_header_field_kb),
+        stream_reset_burst: field::uint64(options.stream_reset_burst, d.stream_reset_burst),
+        stream_reset_rate: field::uint64(options.stream_reset_rate, d.stream_reset_rate),
+    })
+}
+
+fn refuse_http2(options: &pb::Http2ProtocolOptions) -> Result<(), Problems> {
+    field::refuse(options.allow_metadata, "allow_metadata")?;
+    field::refuse(!options.custom_settings_parameters.is_empty(), "custom_settings_parameters")
+}
+
+const fn old_stream_errors(options: &pb::Http2ProtocolOptions) -> bool {
+    options.stream_error_on_invalid_http_messaging
+}
+
+fn parse_keepalive(keepalive: pb::KeepaliveSettings) -> Result<Http2Keepalive, Problems> {
+    let jitter = field::percent(keepalive.interval_jitter, 15.0, "interval_jitter")?;
+    let idle = keepalive.connection_idle_interval;
+    let timeout = field::required(keepalive.timeout, "timeout")?;
+    Ok(Http2Keepalive {
+        interval: field::timeout(keepalive.interval, None, "interval")?,
+        timeout: field::duration(Some(timeout), "timeout")?.unwrap_or_default(),
+        interval_jitter_percent: whole(jitter),
+        connection_idle_interval: field::timeout(idle, None, "connection_idle_interval")?,
+    })
+}
+
+fn parse_key_format(format: Option<PbKeyFormat>) -> Result<HeaderKeyFormat, Problems> {
+    let Some(format) = format else { return Ok(HeaderKeyFormat::LowerCase) };
+    match format.header_format.ok_or(Reason::Missing)? {
+        HeaderFormat::ProperCaseWords(_) => Ok(HeaderKeyFormat::ProperCaseWords),
+        HeaderFormat::StatefulFormatter(extension) => {
+            let what = format!("header formatter {}", extension.name);
+            Err(Reason::NotSupported { what }.into()).at("stateful_formatter")
+        }
+    }
+}
+
+/// A percentage as whole percents, rounded as Envoy rounds it.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+fn whole(percent: f64) -> u32 {
+    percent.clamp(0.0, 100.0).round() as u32
+}
+
+fn nonzero(value: Option<proto::google::protobuf::UInt32Value>) -> Option<u32> {
+    value.map(|v| v.value).filter(|v| *v > 0)
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use proto::envoy::config::core::v3 as pb;
 use serde_json::Value;
+
+use super::field;
 
 /// Metadata by namespace, such as `envoy.lb`. Numbers are doubles, as in a proto `Struct`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,5 +31,17 @@ impl Metadata {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.filter.is_empty() && self.typed.is_empty()
+    }
+}
+
+/// Metadata of a message that may have none; every value is good.
+#[must_use]
+pub fn parse(metadata: Option<pb::Metadata>) -> Metadata {
+    let Some(metadata) = metadata else { return Metadata::default() };
+    let object = |(key, value)| (key, Value::Object(field::json_object(value)));
+    let typed = metadata.typed_filter_metadata.into_iter();
+    Metadata {
+        filter: metadata.filter_metadata.into_iter().map(object).collect(),
+        typed: typed.map(|(key, any)| (key, (any.type_url, any.value))).collect(),
     }
 }

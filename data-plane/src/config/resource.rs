@@ -5,14 +5,21 @@
 
 use std::sync::Arc;
 
-use super::cluster::ClusterConfig;
+use proto::envoy::config::cluster::v3::Cluster;
+use proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use proto::envoy::config::listener::v3::Listener;
+use proto::prost::Message;
+use proto::rules::Policy;
+
+use super::cluster::{self, ClusterConfig};
 use super::data_source::{DataSources, NoSources};
-use super::endpoint::EndpointsConfig;
-use super::error::{Problem, Problems};
+use super::endpoint::{self, EndpointsConfig};
+use super::error::{At, Problem, Problems, Reason};
 use super::extension::ExtensionParser;
 use super::format::{AnyFormat, FormatCheck};
-use super::listener::ListenerConfig;
+use super::listener::{self, ListenerConfig};
 use super::route::RouteConfig;
+use super::verdict::{self, Verdict};
 
 /// Type URL of listeners.
 pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
@@ -36,6 +43,8 @@ pub struct ParseCx<'a> {
     pub origin: Origin,
     /// What to do with fields that the descriptors do not know.
     pub unknown_fields: UnknownFields,
+    /// Which fields are supported; [`super::support::policy`] of the same extensions.
+    pub policy: &'a Policy,
 }
 
 /// Where a resource comes from.
@@ -124,20 +133,23 @@ pub struct Notes {
     /// Full names of fields that are set and have no effect here, such as
     /// `envoy.config.cluster.v3.Cluster.track_cluster_stats`; each once.
     pub ignored_fields: Vec<String>,
-    /// Field numbers that the descriptors do not know.
+    /// Full names of fields and enum values that Envoy is giving up; each once.
+    pub deprecated_fields: Vec<String>,
+    /// How many field numbers the descriptors do not know.
     pub unknown_fields: usize,
 }
 
 impl ParseCx<'static> {
     /// A context without extensions, for static configuration: tests and tools.
     #[must_use]
-    pub const fn bare() -> Self {
+    pub fn bare() -> Self {
         Self {
             http_filters: &[],
             formats: &AnyFormat,
             sources: &NoSources,
             origin: Origin::Static,
             unknown_fields: UnknownFields::Count,
+            policy: super::support::bare_policy(),
         }
     }
 }
@@ -150,4 +162,72 @@ impl Raw {
         let hash = xxhash_rust::xxh64::xxh64(&bytes, 0);
         Self { type_url: type_url.into(), bytes, hash }
     }
+}
+
+/// Decodes one resource. `type_url` is that of the resource itself, not of a wrapper.
+#[must_use]
+pub fn decode(type_url: &str, bytes: &[u8], cx: &ParseCx<'_>) -> Decoded<ResourceValue> {
+    match type_url {
+        CLUSTER => decode_as(type_url, bytes, cx, |message: Cluster| {
+            let parse = |message| Ok(Arc::new(cluster::parse::parse(message, cx)?));
+            (message.name.clone(), Box::new(move || parse(message).map(ResourceValue::Cluster)))
+        }),
+        ENDPOINTS => decode_as(type_url, bytes, cx, |message: ClusterLoadAssignment| {
+            let parse = |message| Ok(Arc::new(endpoint::parse::parse_eds(message)?));
+            let name = message.cluster_name.clone();
+            (name, Box::new(move || parse(message).map(ResourceValue::Endpoints)))
+        }),
+        LISTENER => decode_as(type_url, bytes, cx, |message: Listener| {
+            let parse = |message| Ok(Arc::new(listener::parse::parse(message, cx)?));
+            (message.name.clone(), Box::new(move || parse(message).map(ResourceValue::Listener)))
+        }),
+        other => {
+            let must = "one of the resource types that are asked for".into();
+            Decoded::Undecodable(Problem::here(Reason::Invalid { got: other.to_owned(), must }))
+        }
+    }
+}
+
+/// A parser that has its message already.
+type Parser<'a> = Box<dyn FnOnce() -> Result<ResourceValue, Problems> + 'a>;
+
+fn decode_as<'a, M: Message + Default>(
+    type_url: &str,
+    bytes: &[u8],
+    cx: &ParseCx<'a>,
+    split: impl FnOnce(M) -> (String, Parser<'a>),
+) -> Decoded<ResourceValue> {
+    let message = match M::decode(bytes) {
+        Ok(message) => message,
+        Err(error) => {
+            let got = format!("bytes that cannot be decoded ({error})");
+            let must = format!("an encoding of {}", proto::convert::type_name(type_url));
+            return Decoded::Undecodable(Problem::here(Reason::Invalid { got, must }));
+        }
+    };
+    let (name, parse) = split(message);
+    if name.is_empty() {
+        let nameless: Result<(), Problems> = Err(Reason::Missing.into());
+        let field = if type_url == ENDPOINTS { "cluster_name" } else { "name" };
+        return match nameless.at(field) {
+            Ok(()) => Decoded::Undecodable(Problem::here(Reason::Missing)),
+            Err(problems) => Decoded::Undecodable(problems.all()[0].clone()),
+        };
+    }
+    match verdict::check(type_url, bytes, cx).and_then(|verdict| accept(verdict, parse)) {
+        Ok((value, notes)) => {
+            Decoded::Accepted(Named { name, value, raw: Raw::new(type_url, bytes), notes })
+        }
+        Err(problems) => Decoded::Rejected { name, problems },
+    }
+}
+
+/// Runs the parser; what the table holds against the message counts if the parser has nothing
+/// better to say.
+fn accept<T>(
+    verdict: Verdict,
+    parse: impl FnOnce() -> Result<T, Problems>,
+) -> Result<(T, Notes), Problems> {
+    let value = parse()?;
+    Ok((value, verdict.finish()?))
 }

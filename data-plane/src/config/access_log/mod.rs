@@ -2,6 +2,8 @@
 //!
 //! Shape only; `parse.rs` has the rules. Filters of an access log are refused until they are built.
 
+pub mod parse;
+
 use std::sync::Arc;
 
 use super::format::FormatConfig;

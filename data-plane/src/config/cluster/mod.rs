@@ -2,6 +2,11 @@
 //!
 //! Shape only; `parse.rs` has the rules. Envoy's defaults are resolved.
 
+pub mod discovery;
+mod http;
+mod lb;
+pub mod parse;
+
 use std::sync::Arc;
 use std::time::Duration;
 

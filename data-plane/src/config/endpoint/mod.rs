@@ -2,6 +2,8 @@
 //!
 //! Shape only; `parse.rs` has the rules. Named endpoints are resolved to what they name.
 
+pub mod parse;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -3,6 +3,8 @@
 //!
 //! Shape only; `parse.rs` has the rules. An empty list or `None` in a match means "any".
 
+pub mod parse;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -4,6 +4,11 @@
 //! Shape only; `parse.rs` has the rules. Envoy's defaults are resolved: `None` in a timeout or a
 //! limit means "none", never "default".
 
+mod chain;
+mod client;
+pub mod parse;
+mod reply;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -200,7 +205,7 @@ pub struct ClientAddressConfig {
 }
 
 /// `InternalAddressConfig`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InternalAddresses {
     /// Peers on Unix sockets are internal.
     pub unix_sockets: bool,

@@ -2,6 +2,8 @@
 //!
 //! Shape only; `parse.rs` has the rules. Defaults are Envoy's, resolved.
 
+pub mod parse;
+
 use std::sync::Arc;
 use std::time::Duration;
 
