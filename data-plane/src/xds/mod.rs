@@ -8,10 +8,23 @@
 //! that it checks. This module never looks inside a resource: a decoder is handed in, and its
 //! verdict is all that counts. It never builds anything live; whoever reads the updates does.
 
+pub mod client;
+pub mod connect;
+mod counters;
+pub mod file;
+pub mod node;
+mod pump;
+pub mod service;
+pub mod status;
 pub mod stream;
+pub mod subscriptions;
 pub mod type_url;
+mod watcher;
+mod wire;
 
+pub use counters::WatchStats;
 pub use stream::{Changed, Decode, Decoded, Event, Rejected, Update};
+pub use subscriptions::{Connectors, Options, Subscriptions, Watch};
 pub use type_url::TypeUrl;
 
 use std::sync::Arc;

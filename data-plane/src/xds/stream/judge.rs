@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Variant;
-use super::message::{Decode, Decoded, RawResource, Rejected, Response};
+use super::message::{Called, Decode, Decoded, RawResource, Rejected, Response};
 use super::subscription::TypeState;
 use crate::config::error::{Problems, Reason};
 use crate::xds::Name;
@@ -122,8 +122,11 @@ impl<V> Verdict<V> {
             Outcome::Ignored => {}
             Outcome::Rejected { name, problems } => {
                 self.nameless |= name.is_none();
-                let name = name.unwrap_or_else(|| format!("resources[{index}]").into());
-                self.rejected.push(Rejected { name, version, problems, raw });
+                let (called, name) = match name {
+                    Some(name) => (Called::ByName, name),
+                    None => (Called::ByPlace, format!("resources[{index}]").into()),
+                };
+                self.rejected.push(Rejected { name, called, version, problems, raw });
             }
             Outcome::Unchanged { name } => self.unchanged.push(Unchanged { name, version, ttl }),
         }

@@ -1,68 +1,12 @@
-//! Pace of a stream: how long to wait before connecting again, and how fast to send.
+//! How fast a stream may send (K7).
 //!
-//! Both take the time as an argument; randomness comes from a generator that the owner seeds.
+//! Pure: the time is an argument.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Bounds of the wait before a reconnect (`EnvoyGrpc.retry_policy.retry_back_off`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BackoffSettings {
-    /// First upper bound; doubled by each failure.
-    pub base: Duration,
-    /// Last upper bound.
-    pub max: Duration,
-}
-
-impl Default for BackoffSettings {
-    /// Envoy's defaults for xDS streams (K1).
-    fn default() -> Self {
-        Self { base: Duration::from_millis(500), max: Duration::from_secs(30) }
-    }
-}
-
-/// `RateLimitSettings` of an `ApiConfigSource` (K7).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RateLimit {
-    /// Requests that may go out at once.
-    pub max_tokens: u32,
-    /// Requests a second after that; finite and greater than 0.
-    pub fill_rate: f64,
-}
-
-impl Default for RateLimit {
-    /// What an empty message means.
-    fn default() -> Self {
-        Self { max_tokens: 100, fill_rate: 10.0 }
-    }
-}
-
-/// Exponential back-off with full jitter (K1).
-#[derive(Debug)]
-pub(super) struct Backoff {
-    settings: BackoffSettings,
-    failures: u32,
-}
-
-impl Backoff {
-    pub(super) fn new(settings: BackoffSettings) -> Self {
-        Self { settings, failures: 0 }
-    }
-
-    /// A random wait below the current bound; the bound doubles for the next time.
-    pub(super) fn next(&mut self, rng: &mut fastrand::Rng) -> Duration {
-        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
-        let bound = self.settings.base.saturating_mul(factor).min(self.settings.max);
-        self.failures = self.failures.saturating_add(1);
-        bound.mul_f64(rng.f64())
-    }
-
-    /// The server answered: the next failure counts as the first.
-    pub(super) fn reset(&mut self) {
-        self.failures = 0;
-    }
-}
+use crate::config::source::RateLimit;
 
 /// A token bucket whose shortage has an end that a timer can wait for.
 #[derive(Debug)]

@@ -256,11 +256,22 @@ pub struct Changed<V> {
     pub raw: Bytes,
 }
 
+/// What [`Rejected::name`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// The resource's name.
+    ByName,
+    /// Its place in the response: `resources[3]`.
+    ByPlace,
+}
+
 /// A resource that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// Its name; `resources[3]` when not even that could be read.
+    /// Its name, or its place where not even a name could be read.
     pub name: Name,
+    /// Which of the two `name` is.
+    pub called: Called,
     /// The version that was refused.
     pub version: String,
     /// Which rules it breaks.

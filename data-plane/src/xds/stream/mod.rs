@@ -31,26 +31,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::apply::Apply;
-use self::limit::{Backoff, TokenBucket};
+use self::limit::TokenBucket;
 use self::subscription::{Absence, TypeState, Want};
 use self::timers::{Timer, TimerKind, Timers};
 use super::{Name, TypeUrl, WILDCARD};
+use crate::base::backoff::Backoff;
+use crate::config::source::{Backoff as BackoffBounds, RateLimit};
 
-pub use limit::{BackoffSettings, RateLimit};
+pub use crate::config::source::XdsVariant as Variant;
 pub use message::{
-    AbsentReason, Cause, Changed, Decode, Decoded, DeltaRequest, Event, Input, RawResource,
+    AbsentReason, Called, Cause, Changed, Decode, Decoded, DeltaRequest, Event, Input, RawResource,
     Rejected, Request, ResourceError, Response, SotwRequest, Subscribe, Update,
 };
 pub use nack::NACK_TEXT_BYTES_MAX;
-
-/// The two forms of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Variant {
-    /// Incremental (`DELTA_GRPC`).
-    Delta,
-    /// State of the world (`GRPC`).
-    Sotw,
-}
 
 /// Which requests carry the node (`ApiConfigSource.set_node_on_first_message_only`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +62,7 @@ pub struct Settings {
     /// Which requests carry the node.
     pub node_on: NodeOn,
     /// Waits between connects that fail (K1).
-    pub backoff: BackoffSettings,
+    pub backoff: BackoffBounds,
     /// Limit on requests; `None` does not limit (K7).
     pub rate_limit: Option<RateLimit>,
     /// How long a silent server has until a resource counts as absent (C9).
@@ -85,7 +78,7 @@ impl Settings {
         Self {
             variant,
             node_on: NodeOn::EveryRequest,
-            backoff: BackoffSettings::default(),
+            backoff: BACKOFF_DEFAULT,
             rate_limit: None,
             absent_after: Duration::from_secs(15),
             seed,
@@ -118,6 +111,10 @@ enum Link {
     Open { since: Instant, answered: bool, sent: bool },
 }
 
+/// Envoy's bounds for xDS streams (K1).
+const BACKOFF_DEFAULT: BackoffBounds =
+    BackoffBounds { base: Duration::from_millis(500), max: Duration::from_secs(30) };
+
 /// Least time between two connects in a row, however well the first one ended (K2).
 const CONNECT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
@@ -132,7 +129,7 @@ impl<V: Clone> AdsStream<V> {
             decode,
             rng: fastrand::Rng::with_seed(settings.seed),
             link: Link::Waiting { until: now },
-            backoff: Backoff::new(settings.backoff),
+            backoff: Backoff::new(settings.backoff.base, settings.backoff.max),
             bucket: settings.rate_limit.map(TokenBucket::new),
             types: Vec::new(),
             timers: Timers::default(),
@@ -251,7 +248,7 @@ impl<V: Clone> AdsStream<V> {
         }
         let until = match answered {
             true => now.max(since + CONNECT_INTERVAL_MIN), // K2
-            false => now + self.backoff.next(&mut self.rng),
+            false => now + self.backoff.next_delay(self.rng.u64(..)), // K1
         };
         self.link = Link::Waiting { until };
         self.events.push_back(Event::Disconnected { reason, failed: !answered });

@@ -84,13 +84,15 @@ fn fingerprint(rejected: &[Rejected]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::Called;
     use super::*;
     use crate::config::error::Reason;
     use bytes::Bytes;
 
     fn bad(name: &str, rule: String) -> Rejected {
         let problems = Reason::Rule(rule).into();
-        Rejected { name: name.into(), version: "1".into(), problems, raw: Bytes::new() }
+        let (name, called) = (name.into(), Called::ByName);
+        Rejected { name, called, version: "1".into(), problems, raw: Bytes::new() }
     }
 
     #[test]

@@ -98,8 +98,7 @@ fn k1_xd03_waits_grow_to_the_cap_with_full_jitter_and_a_response_resets_them() {
 
 #[test]
 fn k1_retry_policy_overrides_the_bounds() {
-    let backoff =
-        BackoffSettings { base: Duration::from_millis(10), max: Duration::from_millis(20) };
+    let backoff = BackoffBounds { base: Duration::from_millis(10), max: Duration::from_millis(20) };
     let mut script = Script::new(Settings { backoff, ..Settings::new(Sotw, 3) });
     script.connect();
     for _ in 0..20 {

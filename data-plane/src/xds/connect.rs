@@ -1,0 +1,100 @@
+//! How bytes get to a management server: a trait, so that TLS can be put around them by others, and
+//! the plain way over TCP or a Unix socket.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::config::address::Address;
+
+/// A byte stream in both directions.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Any byte stream.
+pub type BoxedIo = Box<dyn Io>;
+
+/// A connection that is being opened.
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<BoxedIo>> + Send + 'a>>;
+
+/// Opens connections to one management server.
+pub trait Connect: Send + Sync {
+    /// Opens one. Called again for each new stream; may choose another endpoint each time.
+    fn connect(&self) -> Connecting<'_>;
+}
+
+/// Plain connections to the endpoints of a static cluster, one after the other.
+#[derive(Debug)]
+pub struct PlainConnector {
+    addresses: Vec<Address>,
+    next: AtomicUsize,
+}
+
+impl PlainConnector {
+    /// Connects to `addresses` in turn.
+    #[must_use]
+    pub fn new(addresses: Vec<Address>) -> Self {
+        Self { addresses, next: AtomicUsize::new(0) }
+    }
+}
+
+impl Connect for PlainConnector {
+    fn connect(&self) -> Connecting<'_> {
+        Box::pin(async {
+            let turn = self.next.fetch_add(1, Ordering::Relaxed);
+            let address = turn.checked_rem(self.addresses.len()).map(|i| &self.addresses[i]);
+            let Some(address) = address else {
+                return Err(io::Error::other("the cluster has no endpoint"));
+            };
+            dial(address)
+                .await
+                .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
+        })
+    }
+}
+
+/// Dials an address; a TCP connection is watched by the kernel, so that a peer that vanished
+/// without a word is noticed within 25 s (K4).
+///
+/// # Errors
+/// What the system says.
+pub async fn dial(address: &Address) -> io::Result<BoxedIo> {
+    let tcp = match address {
+        Address::Pipe(pipe) => return dial_unix(&pipe.path).await,
+        Address::Ip(address) => TcpStream::connect(address).await?,
+        Address::Name { host, port } => TcpStream::connect((&**host, *port)).await?,
+    };
+    tcp.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
+    Ok(Box::new(tcp))
+}
+
+#[cfg(target_os = "linux")]
+async fn dial_unix(path: &str) -> io::Result<BoxedIo> {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixStream as StdUnixStream};
+
+    let Some(name) = path.strip_prefix('@') else {
+        return Ok(Box::new(UnixStream::connect(path).await?));
+    };
+    // A connect to an abstract socket of this machine either succeeds or fails at once.
+    let stream = StdUnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
+    stream.set_nonblocking(true)?;
+    Ok(Box::new(UnixStream::from_std(stream)?))
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn dial_unix(path: &str) -> io::Result<BoxedIo> {
+    Ok(Box::new(UnixStream::connect(path).await?))
+}
