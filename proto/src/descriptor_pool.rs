@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prost_reflect::DescriptorPool;
 
-/// The encoded `google.protobuf.FileDescriptorSet` of everything that `envoy-types` contains.
+/// The encoded `google.protobuf.FileDescriptorSet` of everything that `envoy-types` contains;
+/// [`crate::supplement`] has a second one.
 pub static DESCRIPTOR_SET: &[u8] = include_bytes!("envoy.fds.bin");
 
 static CACHE: Mutex<Weak<DescriptorPool>> = Mutex::new(Weak::new());
@@ -36,7 +37,10 @@ pub fn descriptors() -> Descriptors {
     if let Some(pool) = cache.upgrade() {
         return Descriptors(pool);
     }
-    let pool = DescriptorPool::decode(DESCRIPTOR_SET).expect("the built-in set is valid: tested");
+    let mut pool =
+        DescriptorPool::decode(DESCRIPTOR_SET).expect("the built-in set is valid: tested");
+    pool.decode_file_descriptor_set(crate::supplement::supplement_descriptor_set())
+        .expect("the supplement fits: tested");
     let pool = Arc::new(pool);
     *cache = Arc::downgrade(&pool);
     Descriptors(pool)

@@ -4,6 +4,7 @@
 //! * [`descriptors`]: the reflection pool; costs megabytes, so hold it only while it is needed.
 //! * [`rules`]: constraint rules, unknown and unsupported fields, over wire bytes.
 //! * [`text`]: YAML, JSON and binary files into messages, with places for every error.
+//! * [`supplement`]: the few messages that `envoy-types` lacks.
 //! * [`convert`]: between Envoy's well-known types and std's.
 //!
 //! No other crate of this repository names `envoy-types` or the descriptor set. This crate knows
@@ -13,6 +14,7 @@ pub mod convert;
 mod descriptor_pool;
 pub mod rules;
 mod schema;
+pub mod supplement;
 pub mod text;
 mod wire;
 

@@ -11,7 +11,9 @@ use std::sync::LazyLock;
 
 use crate::rules::pgv::FieldRules;
 
-static SCHEMA: LazyLock<Schema> = LazyLock::new(|| load::load(crate::DESCRIPTOR_SET));
+static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+    load::load(&[crate::DESCRIPTOR_SET, crate::supplement::supplement_descriptor_set()])
+});
 
 /// The tables of the built-in descriptor set.
 pub(crate) fn schema() -> &'static Schema {
@@ -200,7 +202,9 @@ mod tests {
 
     #[test]
     fn tables_agree_with_the_reflection_pool() {
-        let pool = prost_reflect::DescriptorPool::decode(crate::DESCRIPTOR_SET).expect("valid");
+        let mut pool = prost_reflect::DescriptorPool::decode(crate::DESCRIPTOR_SET).expect("valid");
+        let more = crate::supplement::supplement_descriptor_set();
+        pool.decode_file_descriptor_set(more).expect("fits");
         let schema = schema();
         let mut messages = 0;
         for message in pool.all_messages() {

@@ -19,7 +19,7 @@ pub const FINDINGS_MAX: usize = 256;
 #[must_use]
 pub fn check(type_url: &str, bytes: &[u8], policy: &Policy) -> Vec<Finding> {
     let (path, findings) = (Vec::new(), Vec::new());
-    let mut walk = Walk { policy, path, findings, counts: [0; 2], mute: 0, opaque: 0 };
+    let mut walk = Walk { policy, path, findings, counts: [0; 2], mute: 0, opaque: 0, lax: 0 };
     match schema().message(type_name(type_url)) {
         Some(message) => walk.any_or_message(message, bytes, 0),
         None => walk.found(FindingKind::UnknownType { type_url: type_url.to_owned() }),
@@ -37,6 +37,8 @@ struct Walk<'p> {
     mute: u32,
     /// Above 0 inside of metadata, whose `Any`s only their readers look into, in Envoy as well.
     opaque: u32,
+    /// Above 0 inside of a balancing policy, whose `Any` Envoy reads without checking it.
+    lax: u32,
 }
 
 type Entries<'e, 'a> = &'e [(usize, Value<'a>)];
@@ -83,7 +85,12 @@ impl Walk<'_> {
         };
         match schema().message(type_name(type_url)) {
             _ if type_url.is_empty() || self.opaque > 0 => {}
-            Some(message) => self.any_or_message(message, value, depth + 1),
+            Some(message) => {
+                let mute = u32::from(self.lax > 0);
+                self.mute += mute;
+                self.any_or_message(message, value, depth + 1);
+                self.mute -= mute;
+            }
             None => self.found(FindingKind::UnknownType { type_url: type_url.to_owned() }),
         }
     }
@@ -94,6 +101,8 @@ impl Walk<'_> {
         };
         let opaque = u32::from(message.name == "envoy.config.core.v3.Metadata");
         self.opaque += opaque;
+        let lax = u32::from(message.name == "envoy.config.cluster.v3.LoadBalancingPolicy.Policy");
+        self.lax += lax;
         self.mute += u32::from(!message.validated);
         let mut rest = entries.as_slice();
         for (position, field) in message.fields.iter().enumerate() {
@@ -111,6 +120,7 @@ impl Walk<'_> {
         self.oneofs(message, &entries);
         self.mute -= u32::from(!message.validated);
         self.opaque -= opaque;
+        self.lax -= lax;
     }
 
     /// The known fields on the wire, by position in the message; `None` if malformed.
@@ -188,7 +198,8 @@ impl Walk<'_> {
         let rules = field.rules.as_deref();
         let last = entries.last().map(|(_, value)| *value);
         if let (None, true) = (last, field.presence) {
-            if rules.is_some_and(|rules| rules.required) {
+            // The rules of a oneof's field count only while it is the one chosen.
+            if field.oneof.is_none() && rules.is_some_and(|rules| rules.required) {
                 self.found(FindingKind::Constraint { got: "nothing".into(), must: "set".into() });
             }
             return;

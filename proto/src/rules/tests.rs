@@ -10,6 +10,7 @@ use crate::envoy::config::core::v3::{
     socket_address::PortSpecifier,
 };
 use crate::envoy::config::listener::v3::{Filter, FilterChain, Listener, filter::ConfigType};
+use crate::envoy::config::route::v3::{RouteMatch, route_match::PathSpecifier};
 use crate::envoy::config::trace::v3::DynamicOtConfig;
 use crate::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use crate::google::protobuf::{Any, Duration};
@@ -52,6 +53,13 @@ fn absent_and_wrong_values_break_their_constraints() {
         assert!(found.contains(&expected.to_owned()), "{expected} in {found:#?}");
     }
     assert!(found.iter().any(|text| text.starts_with("health_checks[0].health_checker: got")));
+}
+
+#[test]
+fn required_messages_of_a_oneof_may_be_absent_while_another_is_chosen() {
+    let path = PathSpecifier::Prefix("/".into());
+    let route = RouteMatch { path_specifier: Some(path), ..Default::default() };
+    assert_eq!(of(&route, &Policy::everything()), Vec::<String>::new());
 }
 
 #[test]

@@ -33,10 +33,10 @@ struct Names {
     enum_by_name: HashMap<String, usize>,
 }
 
-/// The tables of a set; what is malformed is left out (the built-in set is tested).
-pub(super) fn load(set: &'static [u8]) -> Schema {
+/// The tables of all sets together; what is malformed is left out (the built-in set is tested).
+pub(super) fn load(sets: &[&'static [u8]]) -> Schema {
     let mut names = Names::default();
-    for file in all(set, 1) {
+    for file in sets.iter().flat_map(|set| all(set, 1)) {
         let package = text(file, 2);
         let proto3 = text(file, 12) == "proto3";
         for bytes in all(file, 4) {
