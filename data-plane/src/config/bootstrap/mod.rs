@@ -2,6 +2,12 @@
 //!
 //! Shape only; `parse.rs` has the rules, `check.rs` what must hold between its static resources.
 
+mod check;
+mod overload;
+pub mod parse;
+mod runtime;
+mod stats;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +23,9 @@ use super::metadata::Metadata;
 use super::resource::Accepted;
 use super::source::{ApiSource, ConfigSource};
 use crate::base::names::ClusterName;
+use crate::base::pattern::StringMatcher;
+
+pub use check::check;
 
 /// Everything that a start needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,33 +83,9 @@ pub struct AdminConfig {
     /// Access logs of its requests.
     pub access_log: Vec<AccessLogConfig>,
     /// Paths that are answered; empty: all.
-    pub allow_paths: Vec<PathMatcher>,
+    pub allow_paths: Vec<StringMatcher>,
     /// Its connections are outside the global limit.
     pub ignore_global_conn_limit: bool,
-}
-
-/// A string matcher of `allow_paths`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PathMatcher {
-    /// What is compared.
-    pub pattern: PathPattern,
-    /// Case does not count.
-    pub ignore_case: bool,
-}
-
-/// `envoy.type.matcher.v3.StringMatcher.match_pattern`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PathPattern {
-    /// Contains it.
-    Contains(Arc<str>),
-    /// Is it.
-    Exact(Arc<str>),
-    /// Begins with it.
-    Prefix(Arc<str>),
-    /// Matches it as a whole; known to compile.
-    Regex(Arc<str>),
-    /// Ends with it.
-    Suffix(Arc<str>),
 }
 
 /// `DynamicResources`.
