@@ -5,6 +5,8 @@
 //! path. Requests, pending requests and retries are never above their maximum. Connections are
 //! soft, as in Envoy: a pool that has none may open one anyway (`connection_anyway`).
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use crate::base::limits::Bounded;
 use crate::config::cluster::Thresholds;
 use crate::telemetry::stats::ClusterStat;
@@ -54,6 +56,8 @@ struct Level {
     pending: Bounded,
     requests: Bounded,
     retries: Bounded,
+    /// Pools of this priority; their number has no limit.
+    pools: AtomicU32,
     track_remaining: bool,
 }
 
@@ -64,6 +68,7 @@ impl Level {
             pending: Bounded::new(thresholds.max_pending_requests),
             requests: Bounded::new(thresholds.max_requests),
             retries: Bounded::new(thresholds.max_retries),
+            pools: AtomicU32::new(0),
             track_remaining: thresholds.track_remaining,
         }
     }
@@ -95,10 +100,7 @@ impl Limits {
     /// The counter behind one limit.
     #[must_use]
     pub const fn counter(&self, priority: RoutingPriority, kind: LimitKind) -> &Bounded {
-        match priority {
-            RoutingPriority::Default => self.default.of(kind),
-            RoutingPriority::High => self.high.of(kind),
-        }
+        self.level(priority).of(kind)
     }
 
     /// Takes one, held by `owner`, through which the limits are reached (an `Arc<Cluster>`).
@@ -124,19 +126,44 @@ impl Limits {
         Permit { owner, priority, kind }
     }
 
+    const fn level(&self, priority: RoutingPriority) -> &Level {
+        match priority {
+            RoutingPriority::Default => &self.default,
+            RoutingPriority::High => &self.high,
+        }
+    }
+
+    /// A worker made a pool for a host.
+    pub(super) fn pool_made(&self, priority: RoutingPriority) {
+        self.level(priority).pools.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A pool is gone.
+    pub(super) fn pool_gone(&self, priority: RoutingPriority) {
+        self.level(priority).pools.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Gauges of one priority (`circuit_breakers.default.rq_open`, …). The `remaining_*` ones are
     /// there only with `track_remaining`, as in Envoy.
     pub fn gauges(&self, priority: RoutingPriority) -> impl Iterator<Item = (ClusterStat, u64)> {
-        let (level, names) = match priority {
-            RoutingPriority::Default => (&self.default, &DEFAULT_GAUGES),
-            RoutingPriority::High => (&self.high, &HIGH_GAUGES),
+        let level = self.level(priority);
+        let (names, pools) = match priority {
+            RoutingPriority::Default => {
+                (&DEFAULT_GAUGES, ClusterStat::CircuitBreakersDefaultRemainingCxPools)
+            }
+            RoutingPriority::High => {
+                (&HIGH_GAUGES, ClusterStat::CircuitBreakersHighRemainingCxPools)
+            }
         };
-        names.iter().flat_map(|(kind, open, remaining)| {
+        let made = u64::from(level.pools.load(Ordering::Relaxed));
+        let pools_left = level.track_remaining.then(|| (pools, u64::MAX - made));
+        let limits = names.iter().flat_map(|(kind, open, remaining)| {
             let counter = level.of(*kind);
             let left = level.track_remaining.then(|| u64::from(counter.remaining()));
             let open = (*open, u64::from(counter.is_full()));
             [Some(open), left.map(|left| (*remaining, left))].into_iter().flatten()
-        })
+        });
+        limits.chain(pools_left)
     }
 }
 

@@ -292,6 +292,8 @@ pub struct HostStats {
     pub cx_active: AtomicU32,
     /// Requests in progress now; what least-request balancing compares.
     pub rq_active: AtomicU32,
+    /// Requests that wait for a connection now.
+    pub rq_pending_active: AtomicU32,
     /// Connections opened.
     pub cx_total: AtomicU64,
     /// Connection attempts that failed.
@@ -309,7 +311,7 @@ pub struct HostStats {
 impl HostStats {
     /// Name and value of each, in the order of `/clusters`.
     #[must_use]
-    pub fn values(&self) -> [(&'static str, u64); 8] {
+    pub fn values(&self) -> [(&'static str, u64); 9] {
         let all = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let now = |gauge: &AtomicU32| u64::from(gauge.load(Ordering::Relaxed));
         [
@@ -318,6 +320,7 @@ impl HostStats {
             ("cx_total", all(&self.cx_total)),
             ("rq_active", now(&self.rq_active)),
             ("rq_error", all(&self.rq_error)),
+            ("rq_pending_active", now(&self.rq_pending_active)),
             ("rq_success", all(&self.rq_success)),
             ("rq_timeout", all(&self.rq_timeout)),
             ("rq_total", all(&self.rq_total)),
@@ -333,6 +336,16 @@ impl HostStats {
     /// A request is over, in whatever way.
     pub fn request_over(&self) {
         self.rq_active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A request began to wait for a connection.
+    pub(super) fn pending_begun(&self) {
+        self.rq_pending_active.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request waits no longer.
+    pub(super) fn pending_over(&self) {
+        self.rq_pending_active.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A request was answered; `error` for a 5xx and for failures before an answer.

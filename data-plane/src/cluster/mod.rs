@@ -139,12 +139,15 @@ impl Cluster {
     fn publish_membership(&self) {
         let set = self.hosts.load();
         let membership = set.membership();
-        let heaviest = set.hosts().iter().map(|host| u64::from(host.weight())).max();
         self.stats.set(ClusterStat::MembershipTotal, membership.total);
         self.stats.set(ClusterStat::MembershipHealthy, membership.healthy);
         self.stats.set(ClusterStat::MembershipDegraded, membership.degraded);
         self.stats.set(ClusterStat::MembershipExcluded, membership.excluded);
-        self.stats.set(ClusterStat::MaxHostWeight, heaviest.unwrap_or(0));
+        // As in Envoy, clusters whose hosts never change do not tell it.
+        if !matches!(self.config.discovery, Discovery::Static) {
+            let heaviest = set.hosts().iter().map(|host| u64::from(host.weight())).max();
+            self.stats.set(ClusterStat::MaxHostWeight, heaviest.unwrap_or(1));
+        }
     }
 
     /// Brings the gauges of the circuit breakers up to date; called before statistics are read,

@@ -110,6 +110,10 @@ fn gauges_tell_open_and_remaining() {
     assert_eq!(cx(), (1, 0));
     drop((soft, softer));
     assert_eq!(cx(), (0, 1));
+    // Envoy shows what is left of all that a number can say.
+    owner.0.pool_made(RoutingPriority::Default);
+    let pools = value(ClusterStat::CircuitBreakersDefaultRemainingCxPools);
+    assert_eq!(pools, 18_446_744_073_709_551_614);
 }
 
 #[test]

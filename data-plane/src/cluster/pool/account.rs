@@ -63,15 +63,16 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Begins an attempt, if the limits allow it. A pool that has `none` may always try.
-    pub(super) fn begin(owner: &Rc<Owner>, none: PoolIs) -> Option<Self> {
+    /// Begins an attempt, if the limits allow it. A pool without any may always try.
+    /// `protocol` is the counter of connections of its protocol.
+    pub(super) fn begin(owner: &Rc<Owner>, protocol: ClusterStat, pool: PoolIs) -> Option<Self> {
         let breakers = &owner.cluster.config().circuit_breakers;
         let of_host = owner.host.stats.cx_active.load(std::sync::atomic::Ordering::Relaxed);
         let host_full = owner.priority == RoutingPriority::Default
             && breakers.per_host_max_connections.is_some_and(|max| of_host >= max);
         if host_full || !owner.take(LimitKind::Connections) {
             owner.inc(ClusterStat::UpstreamCxOverflow);
-            if none == PoolIs::InUse {
+            if pool == PoolIs::InUse {
                 return None;
             }
             owner.cluster.limits().counter(owner.priority, LimitKind::Connections).take_anyway();
@@ -79,6 +80,7 @@ impl Opened {
         owner.host.stats.connection_begun();
         owner.inc(ClusterStat::UpstreamCxTotal);
         owner.inc(ClusterStat::UpstreamCxActive);
+        owner.inc(protocol);
         Some(Self {
             owner: Rc::clone(owner),
             born: clock::now(),
@@ -92,8 +94,7 @@ impl Opened {
     }
 
     /// The attempt succeeded.
-    pub(super) fn connected(&self, protocol: ClusterStat) {
-        self.owner.inc(protocol);
+    pub(super) fn connected(&self) {
         let millis = millis(clock::now().saturating_duration_since(self.born));
         let stats = self.owner.cluster.stats();
         stats.record(self.owner.worker, ClusterStat::UpstreamCxConnectMs, millis);
@@ -192,6 +193,7 @@ impl PendingSlot {
         }
         owner.inc(ClusterStat::UpstreamRqPendingTotal);
         owner.inc(ClusterStat::UpstreamRqPendingActive);
+        owner.host.stats.pending_begun();
         Ok(Self(Rc::clone(owner)))
     }
 }
@@ -199,6 +201,7 @@ impl PendingSlot {
 impl Drop for PendingSlot {
     fn drop(&mut self) {
         self.0.dec(ClusterStat::UpstreamRqPendingActive);
+        self.0.host.stats.pending_over();
         self.0.give_back(LimitKind::PendingRequests);
     }
 }

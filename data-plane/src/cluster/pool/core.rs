@@ -50,8 +50,10 @@ pub trait Conn: fmt::Debug + 'static {
 pub enum Restored {
     /// The connection is at rest and may serve the next request.
     Usable,
-    /// The connection is to be closed.
+    /// The peer said that this was the last request on it, or left it in no state for another.
     Spent,
+    /// The peer closed it.
+    Closed,
 }
 
 /// How a pool opens a connection.
@@ -124,6 +126,12 @@ impl<C: Conn> fmt::Debug for Pool<C> {
     }
 }
 
+impl<C: Conn> Drop for Pool<C> {
+    fn drop(&mut self) {
+        self.owner.cluster.limits().pool_gone(self.owner.priority);
+    }
+}
+
 impl<C: Conn> Pool<C> {
     pub(super) fn new(
         owner: Rc<Owner>,
@@ -131,6 +139,7 @@ impl<C: Conn> Pool<C> {
         opener: Box<dyn Fn() -> Opening<C>>,
         sweeper: Rc<Notify>,
     ) -> Rc<Self> {
+        owner.cluster.limits().pool_made(owner.priority);
         let inner = Inner { ready: Vec::new(), pending: VecDeque::new(), open: 0, connecting: 0 };
         Rc::new(Self { owner, rules, opener, sweeper, inner: RefCell::new(inner) })
     }
@@ -158,7 +167,7 @@ impl<C: Conn> Pool<C> {
     }
 
     /// The connection to use next; those that the peer closed meanwhile are let go.
-    fn usable(&self) -> Option<Rc<Entry<C>>> {
+    fn usable(self: &Rc<Self>) -> Option<Rc<Entry<C>>> {
         loop {
             let entry = Rc::clone(self.inner.borrow().ready.last()?);
             if !entry.conn.is_closed() {
@@ -201,22 +210,26 @@ impl<C: Conn> Pool<C> {
         exchange: Exchange,
     ) {
         entry.active.set(entry.active.get() - 1);
-        // A shared connection outlives a broken stream; an exclusive one does not.
-        let restored = match handle {
-            Some(handle) => entry.conn.restore(handle),
-            None if entry.conn.is_shared() => Restored::Usable,
-            None => Restored::Spent,
-        };
-        if restored == Restored::Spent {
-            entry.draining.set(true);
+        let mut ended = ended;
+        match handle.map(|handle| entry.conn.restore(handle)) {
+            Some(Restored::Usable) => {}
+            Some(Restored::Spent) => {
+                self.owner.inc(ClusterStat::UpstreamCxCloseNotify);
+                entry.draining.set(true);
+            }
+            Some(Restored::Closed) => {
+                ended = Ended::Remote;
+                entry.draining.set(true);
+            }
+            // A shared connection outlives a broken stream; an exclusive one does not.
+            None => entry.draining.set(entry.draining.get() || !entry.conn.is_shared()),
         }
         self.settle(entry, ended, exchange);
         self.serve();
-        self.open_if_needed();
     }
 
     /// Lists a connection that has room again, or closes it if it is not to be used again.
-    fn settle(&self, entry: &Rc<Entry<C>>, ended: Ended, exchange: Exchange) {
+    fn settle(self: &Rc<Self>, entry: &Rc<Entry<C>>, ended: Ended, exchange: Exchange) {
         let closed = entry.conn.is_closed();
         let ended = if closed { Ended::Remote } else { ended };
         let gone = self.owner.is_gone();
@@ -251,10 +264,12 @@ impl<C: Conn> Pool<C> {
     }
 
     /// Counts the end of a connection once no request is on it.
-    fn retire_if_unused(&self, entry: &Rc<Entry<C>>, ended: Ended, exchange: Exchange) {
+    /// What it made room for is opened for those who wait.
+    fn retire_if_unused(self: &Rc<Self>, entry: &Entry<C>, ended: Ended, exchange: Exchange) {
         if entry.active.get() == 0 {
             entry.opened.close(ended, exchange == Exchange::BrokenOff);
             self.inner.borrow_mut().open -= 1;
+            self.open_if_needed();
         }
     }
 
@@ -279,7 +294,7 @@ impl<C: Conn> Pool<C> {
             }
             if inner.open + inner.connecting == 0 { PoolIs::Empty } else { PoolIs::InUse }
         };
-        let Some(opened) = Opened::begin(&self.owner, state) else { return };
+        let Some(opened) = Opened::begin(&self.owner, C::TOTAL, state) else { return };
         self.inner.borrow_mut().connecting += 1;
         let (pool, opening) = (Rc::clone(self), (self.opener)());
         // The attempt runs on when the request that caused it gives up, as in Envoy; its own
@@ -297,11 +312,10 @@ impl<C: Conn> Pool<C> {
             Ok(conn) => self.connected(opened, conn),
             Err(error) => self.failed(&opened, &error),
         }
-        self.open_if_needed();
     }
 
     fn connected(self: &Rc<Self>, opened: Opened, conn: C) {
-        opened.connected(C::TOTAL);
+        opened.connected();
         let entry = Rc::new(Entry {
             conn,
             opened,
@@ -322,11 +336,16 @@ impl<C: Conn> Pool<C> {
             return;
         }
         entry.listed.set(true);
+        let shared = entry.conn.is_shared();
         self.inner.borrow_mut().ready.push(entry);
         self.serve();
+        if shared {
+            // It may carry fewer requests than expected.
+            self.open_if_needed();
+        }
     }
 
-    fn failed(&self, opened: &Opened, error: &ConnectError) {
+    fn failed(self: &Rc<Self>, opened: &Opened, error: &ConnectError) {
         let ended = match error.kind {
             ConnectErrorKind::Remote => Ended::Remote,
             ConnectErrorKind::Local => Ended::Local,
@@ -350,6 +369,7 @@ impl<C: Conn> Pool<C> {
             self.owner.inc(ClusterStat::UpstreamRqPendingFailureEject);
             ticket.resolve(Err(error.clone().into()));
         }
+        self.open_if_needed();
     }
 
     /// Somebody who waited gave up.
@@ -360,7 +380,7 @@ impl<C: Conn> Pool<C> {
 
     /// Closes connections that are idle for too long, too old, closed by the peer or not wanted
     /// any more. Returns when to look again, if there is a time for it.
-    pub(super) fn sweep(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn sweep(self: &Rc<Self>, now: Instant) -> Option<Instant> {
         let (listed, open) = {
             let inner = self.inner.borrow();
             (inner.ready.clone(), inner.open)

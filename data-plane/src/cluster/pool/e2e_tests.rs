@@ -112,6 +112,7 @@ async fn a_connection_that_the_server_closes_is_replaced() {
     }
     assert_eq!(rig.stat(ClusterStat::UpstreamCxTotal), 3);
     assert_eq!(rig.stat(ClusterStat::UpstreamCxActive), 0);
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxDestroy), 3);
 }
 
 #[tokio::test(flavor = "local")]

@@ -8,7 +8,7 @@ use super::core::{Conn, Opening, Restored};
 use crate::cluster::connect::{ConnectOptions, Socket, connect};
 use crate::cluster::{Cluster, Host};
 use crate::codec::h1::{ClientConn, ClientOptions, NameCase};
-use crate::codec::io::BufferPool;
+use crate::codec::io::{BufferPool, Io};
 use crate::config::http_protocol::{CommonHttpOptions, HeaderKeyFormat, Http1Options};
 use crate::telemetry::stats::ClusterStat;
 
@@ -29,7 +29,8 @@ impl Conn for H1 {
 
     fn restore(&self, mut conn: H1Conn) -> Restored {
         if !conn.reusable() {
-            return Restored::Spent;
+            let closed = conn.io().try_closed();
+            return if closed { Restored::Closed } else { Restored::Spent };
         }
         conn.rest();
         *self.0.borrow_mut() = Some(conn);

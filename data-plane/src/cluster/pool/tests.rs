@@ -225,6 +225,8 @@ async fn at_max_connections_requests_wait_for_the_one_there_is() {
     assert!(now_or_pending(&mut two).is_none());
     leased(&mut one).finish(Reuse::Keep);
     leased(&mut two).finish(Reuse::Keep);
+    // Counted once a request that asks, not again when it is served.
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxOverflow), 1);
     rig.assert_at_rest(1);
 }
 
@@ -250,6 +252,8 @@ async fn requests_in_progress_are_limited() {
     let refused = now_or_pending(&mut two).unwrap().unwrap_err();
     assert_eq!(refused, LeaseError::Overflow(Overflow(LimitKind::Requests)));
     held.finish(Reuse::Keep);
+    assert_eq!(rig.stat(ClusterStat::UpstreamRqActiveOverflow), 1);
+    assert_eq!(rig.stat(ClusterStat::UpstreamRqPendingOverflow), 0);
     rig.assert_at_rest(2);
 }
 
@@ -262,6 +266,7 @@ async fn a_failed_attempt_fails_those_who_wait() {
     assert_eq!(error, LeaseError::Connect(refused()));
     assert_eq!(error.to_string(), "remote connection failure");
     assert_eq!(rig.stat(ClusterStat::UpstreamCxConnectFail), 1);
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxHttp1Total), 1);
     assert_eq!(rig.stat(ClusterStat::UpstreamRqPendingFailureEject), 1);
     assert_eq!(rig.stat(ClusterStat::UpstreamCxDestroyRemote), 1);
     assert!(rig.pool.is_empty());
