@@ -265,3 +265,43 @@ pub trait Sink {
     /// As for [`Sink::poll_ready`].
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>>;
 }
+
+/// What a server connection of any version offers for the request at hand.
+pub trait Downstream: Source + Sink {
+    /// Ready when the client gave the request up: it left or reset the stream. Costs nothing while
+    /// nothing happens.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<BodyError>;
+
+    /// HTTP/1: the answer is the last one of the connection. HTTP/2 knows no such thing.
+    fn set_close(&mut self);
+
+    /// Whether the whole request was read.
+    fn request_complete(&self) -> bool;
+
+    /// Whether the head of a final answer was pushed.
+    fn answered(&self) -> bool;
+}
+
+/// What comes before a response's body.
+#[derive(Debug)]
+pub enum ResponseEvent {
+    /// A 1xx head other than 101; more follows.
+    Informational(ResponseHead),
+    /// The head of the answer (101 included, if an upgrade was asked for).
+    Head(ResponseHead),
+}
+
+/// What a client connection of any version offers for the request that was sent over it.
+pub trait Upstream: Source + Sink {
+    /// The answer's head, or a 1xx before it. What was pushed must be flushed by the caller.
+    ///
+    /// # Errors
+    /// No answer comes; [`Upstream::answered`] tells whether anything of one came.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseEvent, BodyError>>;
+
+    /// Whether anything of an answer came.
+    fn answered(&self) -> bool;
+
+    /// Whether the whole request was handed to the connection.
+    fn request_sent(&self) -> bool;
+}

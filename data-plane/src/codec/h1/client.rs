@@ -20,17 +20,9 @@ use super::wire::Wire;
 use super::write::BodyWriter;
 use crate::codec::io::{BufferPool, Io};
 use crate::codec::{
-    BodyError, BodyPart, Outgoing, ProtocolError, RequestHead, ResponseHead, Sink, Source,
+    BodyError, BodyPart, Outgoing, ProtocolError, RequestHead, ResponseEvent, Sink, Source,
+    Upstream,
 };
-
-/// What comes before a response's body.
-#[derive(Debug)]
-pub enum ResponseEvent {
-    /// A 1xx head other than 101; more follows.
-    Informational(ResponseHead),
-    /// The head of the answer (101 included, if an upgrade was asked for).
-    Head(ResponseHead),
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -110,12 +102,10 @@ impl<I: Io> ClientConn<I> {
         self.writer.break_off();
     }
 
-    /// The answer's head, or a 1xx before it. What was pushed must be flushed by the caller, who
-    /// knows whether more follows.
+    /// The answer's head, or a 1xx before it. What was pushed must be flushed by the caller.
     ///
     /// # Errors
-    /// The connection ended ([`Self::answered`] tells whether anything came) or the head breaks the
-    /// protocol. Nothing more comes.
+    /// No answer comes; [`Self::answered`] tells whether anything of one came.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseEvent, BodyError>> {
         loop {
             if self.phase != Phase::Waiting {
@@ -140,6 +130,19 @@ impl<I: Io> ClientConn<I> {
         }
     }
 
+    /// Whether any byte of an answer came. If none did and the connection was used before, the peer most likely closed it in the
+    /// meantime.
+    #[must_use]
+    pub fn answered(&self) -> bool {
+        self.wire.received > self.before
+    }
+
+    /// Whether the whole request was pushed and written to the socket.
+    #[must_use]
+    pub fn request_sent(&self) -> bool {
+        self.writer.done() && self.wire.out.is_empty()
+    }
+
     fn refuse(&mut self, error: ProtocolError) -> BodyError {
         self.break_off();
         BodyError::Protocol(error)
@@ -158,19 +161,6 @@ impl<I: Io> ClientConn<I> {
         self.reader.start(parsed.framing, false);
         self.writer.decide(parsed.framing == Framing::Tunnel);
         Ok(ResponseEvent::Head(parsed.head))
-    }
-
-    /// Whether any byte of an answer came since the request was pushed. If not, and the connection
-    /// was used before, the peer most likely closed it in the meantime.
-    #[must_use]
-    pub fn answered(&self) -> bool {
-        self.wire.received > self.before
-    }
-
-    /// Whether the whole request was pushed and written.
-    #[must_use]
-    pub fn request_sent(&self) -> bool {
-        self.writer.done() && self.wire.out.is_empty()
     }
 
     /// Whether the exchange is over and the connection may serve another.
@@ -221,6 +211,20 @@ impl<I: Io> ClientConn<I> {
     #[must_use]
     pub fn io(&self) -> &I {
         &self.wire.io
+    }
+}
+
+impl<I: Io> Upstream for ClientConn<I> {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseEvent, BodyError>> {
+        Self::poll_head(self, cx)
+    }
+
+    fn answered(&self) -> bool {
+        Self::answered(self)
+    }
+
+    fn request_sent(&self) -> bool {
+        Self::request_sent(self)
     }
 }
 

@@ -34,7 +34,8 @@ mod tests;
 
 use http::HeaderValue;
 
-pub use client::{ClientConn, ResponseEvent};
+pub use super::ResponseEvent;
+pub use client::ClientConn;
 pub use head::{ParsedRequest, ParsedResponse, Scan, Step, parse_request, parse_response};
 pub use server::ServerConn;
 

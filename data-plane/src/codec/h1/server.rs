@@ -20,7 +20,9 @@ use super::read::{BodyReader, Decoded};
 use super::wire::Wire;
 use super::write::BodyWriter;
 use crate::codec::io::{BufferPool, Io};
-use crate::codec::{BodyError, BodyPart, Incoming, Outgoing, ResponseHead, Sink, Source, Version};
+use crate::codec::{
+    BodyError, BodyPart, Downstream, Incoming, Outgoing, ResponseHead, Sink, Source, Version,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -146,12 +148,6 @@ impl<I: Io> ServerConn<I> {
         self.writer.reset();
     }
 
-    /// The answer to the request at hand is the last one: it says `connection: close`. Without a
-    /// request the connection closes at the next [`Self::poll_next`].
-    pub fn set_close(&mut self) {
-        self.close = true;
-    }
-
     /// Whether another request may come after this one, as far as is known.
     #[must_use]
     pub fn keeps_alive(&self) -> bool {
@@ -170,18 +166,6 @@ impl<I: Io> ServerConn<I> {
         self.writer.tunnel() || self.reader.tunnel()
     }
 
-    /// Whether the whole request was read.
-    #[must_use]
-    pub fn request_complete(&self) -> bool {
-        self.reader.done()
-    }
-
-    /// Whether the head of a final answer was pushed.
-    #[must_use]
-    pub fn answered(&self) -> bool {
-        self.writer.started()
-    }
-
     /// Bytes received and sent on this connection.
     #[must_use]
     pub fn bytes(&self) -> (u64, u64) {
@@ -194,13 +178,12 @@ impl<I: Io> ServerConn<I> {
         &self.wire.io
     }
 
-    /// Ready when the client went away while its request is at hand. Envoy's rule: the end of the
-    /// client's direction counts as gone. It costs nothing while nothing happens. What a client
-    /// pipelines is read ahead up to 16 KiB; beyond that its leaving shows later.
-    pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the client went away while its request is at hand. Envoy's rule: the end of the client's direction counts as gone. What a client pipelines is
+    /// read ahead up to 16 KiB; beyond that its leaving shows later.
+    pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
         loop {
             if self.wire.dead {
-                return Poll::Ready(());
+                return Poll::Ready(BodyError::Closed);
             }
             // A body is read by whoever pulls it, a tunnel's end is a half-close.
             if !self.reader.done() && !self.waits_for_tunnel() || self.reader.tunnel() {
@@ -211,9 +194,27 @@ impl<I: Io> ServerConn<I> {
             }
             match ready!(self.wire.poll_fill(cx, 0)) {
                 Ok(1..) => {}
-                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(0) | Err(_) => return Poll::Ready(BodyError::Closed),
             }
         }
+    }
+
+    /// The answer to the request at hand is the last one: it says `connection: close`. Without a
+    /// request the connection closes at the next [`ServerConn::poll_next`].
+    pub fn set_close(&mut self) {
+        self.close = true;
+    }
+
+    /// Whether the whole request was read.
+    #[must_use]
+    pub fn request_complete(&self) -> bool {
+        self.reader.done()
+    }
+
+    /// Whether the head of a final answer was pushed.
+    #[must_use]
+    pub fn answered(&self) -> bool {
+        self.writer.started()
     }
 
     fn waits_for_tunnel(&self) -> bool {
@@ -332,6 +333,24 @@ impl<I: Io> ServerConn<I> {
 fn names_close(value: &HeaderValue) -> bool {
     let mut tokens = value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii);
     tokens.any(|t| t.eq_ignore_ascii_case(b"close"))
+}
+
+impl<I: Io> Downstream for ServerConn<I> {
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        Self::poll_closed(self, cx)
+    }
+
+    fn set_close(&mut self) {
+        Self::set_close(self);
+    }
+
+    fn request_complete(&self) -> bool {
+        Self::request_complete(self)
+    }
+
+    fn answered(&self) -> bool {
+        Self::answered(self)
+    }
 }
 
 impl<I: Io> Source for ServerConn<I> {

@@ -17,8 +17,8 @@ use super::*;
 use crate::codec::io::BufferPool;
 use crate::codec::io::mem::{MemIo, pair};
 use crate::codec::{
-    BodyError, BodyPart, Incoming, Outgoing, ProtocolError, RequestHead, ResponseHead, Sink,
-    Source, Version,
+    BodyError, BodyPart, Incoming, Outgoing, ProtocolError, RequestHead, ResponseEvent,
+    ResponseHead, Sink, Source, Version,
 };
 
 /// Polls once; `None` is pending.
