@@ -92,6 +92,12 @@ impl ResponseFlags {
         self.0 |= other.0;
     }
 
+    /// Both sets together; what `|` is, in constants.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// All of `other` are set.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {

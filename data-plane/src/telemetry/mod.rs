@@ -5,6 +5,8 @@
 //! | [`stats`] | Envoy's stat tree: per-worker cells, groups, the registry, `/stats` texts |
 //! | [`flags`] | `%RESPONSE_FLAGS%` and `%RESPONSE_CODE_DETAILS%` |
 //! | [`access_log`] | formats compiled once, the facts of a request, sinks |
+//! | [`metrics`] | `/metrics`: our own figures through OpenTelemetry |
+//! | [`request_log`] | the two JSON lines a request, panics, start-up lines |
 //!
 //! A request touches only cells and buffers of its own worker: no lock that another worker's
 //! request may hold, no allocation once a group was touched. Everything hangs off values that the
@@ -12,6 +14,8 @@
 
 pub mod access_log;
 pub mod flags;
+pub mod metrics;
+pub mod request_log;
 pub mod stats;
 mod worker;
 

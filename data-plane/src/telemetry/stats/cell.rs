@@ -10,17 +10,17 @@ const MASK: u64 = USED - 1;
 
 /// A number of one worker, modulo 2^63: a gauge may rise on one worker and fall on another.
 #[derive(Debug, Default)]
-pub(super) struct Cell(AtomicU64);
+pub(in crate::telemetry) struct Cell(AtomicU64);
 
 impl Cell {
-    pub(super) const fn new() -> Self {
+    pub(in crate::telemetry) const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
     /// Adds, wrapping (`n` may be a negated amount). The owner of a worker's cell is its only
     /// writer, so a load and a store do; cells of the control runtime may have several.
     #[inline]
-    pub(super) fn add(&self, worker: WorkerId, n: u64) {
+    pub(in crate::telemetry) fn add(&self, worker: WorkerId, n: u64) {
         if worker == WorkerId::CONTROL {
             self.0.fetch_add(n, Ordering::Relaxed);
             self.0.fetch_or(USED, Ordering::Relaxed);
@@ -31,7 +31,7 @@ impl Cell {
     }
 
     /// The value, and whether it was ever written.
-    pub(super) fn read(&self) -> Reading {
+    pub(in crate::telemetry) fn read(&self) -> Reading {
         let raw = self.0.load(Ordering::Relaxed);
         Reading { value: raw & MASK, used: raw & USED != 0 }
     }
@@ -39,21 +39,21 @@ impl Cell {
 
 /// What one or more cells hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reading {
-    pub(super) value: u64,
-    pub(super) used: bool,
+pub(in crate::telemetry) struct Reading {
+    pub(in crate::telemetry) value: u64,
+    pub(in crate::telemetry) used: bool,
 }
 
 impl Reading {
     /// Adds another worker's cell.
     #[must_use]
-    pub(super) fn plus(self, other: Self) -> Self {
+    pub(in crate::telemetry) fn plus(self, other: Self) -> Self {
         Self { value: self.value.wrapping_add(other.value) & MASK, used: self.used || other.used }
     }
 
     /// The sum as a gauge: cells are read one after the other, so that a sum may be short of what
     /// just moved from one worker to another; it is never printed as a huge number.
-    pub(super) fn as_gauge(self) -> u64 {
+    pub(in crate::telemetry) fn as_gauge(self) -> u64 {
         if self.value > MASK / 2 { 0 } else { self.value }
     }
 }

@@ -61,7 +61,7 @@ pub(super) struct Inner {
     used: Box<[AtomicU64]>,
     texts: Box<[Mutex<Option<Arc<str>>>]>,
     /// Guards the rarely used part alone; taken by scrapes, resets and flushes.
-    pub(super) cold: Mutex<Option<Box<Cold>>>,
+    cold: Mutex<Option<Box<Cold>>>,
 }
 
 impl Inner {
@@ -162,6 +162,19 @@ impl Inner {
             }
         }
         total
+    }
+
+    /// What a counter stood at when it was last reset.
+    pub(super) fn baseline(&self, name: &str) -> u64 {
+        let cold = self.cold.lock().unwrap_or_else(PoisonError::into_inner);
+        cold.as_ref().and_then(|cold| cold.baseline.get(name).copied()).unwrap_or_default()
+    }
+
+    /// What a histogram got in the last complete flush interval.
+    pub(super) fn interval(&self, name: &str) -> Distribution {
+        let cold = self.cold.lock().unwrap_or_else(PoisonError::into_inner);
+        let flushed = cold.as_ref().and_then(|cold| cold.flushed.get(name));
+        flushed.map(|(_, interval)| interval.clone()).unwrap_or_default()
     }
 
     /// Runs `f` with the rarely used part.

@@ -182,9 +182,14 @@ impl Distribution {
         None
     }
 
-    /// How many values lie in buckets that start at or below `bound`, as Envoy counts them.
-    pub(super) fn at_or_below(&self, bound: f64) -> u64 {
-        let below = |bucket: &Bucket| bucket.low <= bound;
+    /// How many values lie in buckets that start at or below bound number `at`, as Envoy counts.
+    pub(super) fn below(&self, at: usize) -> u64 {
+        let below = |bucket: &Bucket| bucket.low <= BOUNDS[at];
         self.buckets.iter().filter(|(b, _)| below(b)).map(|&(_, count)| count).sum()
+    }
+
+    /// How many values lie between the bound before number `at` and this one.
+    pub(super) fn between(&self, at: usize) -> u64 {
+        self.below(at) - at.checked_sub(1).map_or(0, |before| self.below(before))
     }
 }

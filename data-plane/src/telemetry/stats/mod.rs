@@ -11,18 +11,24 @@
 //! the tree when its last handle is dropped. Asking for a group that is alive gives the same one,
 //! so a replaced cluster goes on counting where the old one stopped, as in Envoy.
 
-mod cell;
+pub(in crate::telemetry) mod cell;
 mod group;
 mod histogram;
+mod number;
+mod query;
 mod registry;
+pub mod render;
 mod responses;
+mod rows;
 mod scope;
 mod sets;
 mod table;
 
 pub use group::{Group, Origin};
 pub use histogram::Distribution;
+pub use query::{Kinds, Query};
 pub use registry::Registry;
+pub use rows::{Row, Value};
 pub use scope::Scope;
 pub use sets::*;
 pub use table::{Kind, StatSet};

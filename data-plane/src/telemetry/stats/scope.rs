@@ -62,6 +62,26 @@ impl Scope {
         }
     }
 
+    /// `listener.admin.http.admin.`, which has no address.
+    #[must_use]
+    pub fn admin_http() -> Self {
+        Self {
+            prefix: "listener.admin.http.admin.".into(),
+            family: "listener.admin.http.".into(),
+            tags: Box::new([("http_conn_manager_prefix", "admin".into())]),
+        }
+    }
+
+    /// `<prefix>worker_<index>.`: `Scope::worker("server.", 0)`.
+    #[must_use]
+    pub fn worker(prefix: &str, index: u16) -> Self {
+        Self {
+            prefix: format!("{prefix}worker_{index}.").into(),
+            family: format!("{prefix}worker_").into(),
+            tags: Box::new([("worker_id", index.to_string().into())]),
+        }
+    }
+
     /// The same place, `part` deeper: `cluster.local.` with `http2.`.
     #[must_use]
     pub fn join(&self, part: &str) -> Self {

@@ -23,7 +23,7 @@ pub enum Kind {
 
 /// One name of a set.
 #[derive(Clone, Copy, Debug)]
-pub struct Def {
+pub(super) struct Def {
     /// Dotted name after the group's prefix.
     pub(super) name: &'static str,
     pub(super) kind: Kind,
