@@ -17,7 +17,6 @@ use data_plane::telemetry::stats::{
 
 const ROUNDS: u32 = 2_000_000;
 
-#[expect(clippy::print_stdout, reason = "its whole purpose")]
 fn time(what: &str, mut operation: impl FnMut(u64)) {
     let start = clock::now();
     for round in 0..ROUNDS {

@@ -53,8 +53,8 @@ enum Node {
     /// One operator alone, which keeps its type.
     Typed(Operator),
     /// `"key":` and the node, in the order of the keys.
-    Object(Box<[(Box<[u8]>, Node)]>),
-    List(Box<[Node]>),
+    Object(Box<[(Box<[u8]>, Self)]>),
+    List(Box<[Self]>),
 }
 
 impl Format {
@@ -153,7 +153,8 @@ impl Node {
             },
             Json::Null | Json::Bool(_) => Self::Constant(json.to_string().into_bytes().into()),
             Json::Array(items) => {
-                Self::List(items.iter().map(Self::compile).collect::<Result<Box<[_]>, _>>()?)
+                let items: Result<Box<[_]>, _> = items.iter().map(Self::compile).collect();
+                Self::List(items?)
             }
             Json::Object(fields) => {
                 let mut fields: Vec<_> = fields.iter().collect();

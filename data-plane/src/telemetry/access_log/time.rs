@@ -220,7 +220,9 @@ impl Moment {
 
     fn day_of_year(&self) -> u64 {
         const BEFORE: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-        let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
+        let year = self.year;
+        let leap =
+            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         let before = BEFORE[usize::try_from(self.month - 1).unwrap_or_default()];
         before + self.day + u64::from(leap && self.month > 2)
     }
