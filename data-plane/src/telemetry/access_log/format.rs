@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use super::entry::Entry;
 use super::operator::{FormatError, Operator, Token};
 use super::value::write_json_string;
+use crate::config::format::{FormatConfig, FormatShape};
 
 /// What is printed where a value is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +79,18 @@ impl Format {
     /// As for [`Format::text`].
     pub fn json(format: &Json, empty: Empty) -> Result<Self, FormatError> {
         Ok(Self { body: Body::Json(Node::compile(format)?), empty })
+    }
+
+    /// A validated configuration. Text formats of access logs bring their line end themselves.
+    ///
+    /// # Errors
+    /// As for [`Format::text`]; none when [`Operators`](super::Operators) checked it before.
+    pub fn compile(config: &FormatConfig) -> Result<Self, FormatError> {
+        let empty = if config.omit_empty_values { Empty::Omit } else { Empty::Dash };
+        match &config.shape {
+            FormatShape::Text(text) => Self::text(text, empty),
+            FormatShape::Json(json) => Self::json(json, empty),
+        }
     }
 
     /// Nothing in it depends on a request: its text.

@@ -325,8 +325,8 @@ impl Writer {
             };
             match message {
                 Ok(Message::Full(full)) => self.write(&full),
+                // What is still buffered goes to the new file, as in Envoy.
                 Ok(Message::Reopen) => {
-                    self.collect();
                     if self.output.reopen().is_err() {
                         self.count(FilesystemStat::ReopenFailed);
                     }
