@@ -27,9 +27,9 @@ use crate::cluster::connect::{ConnectError, ConnectErrorKind};
 use crate::telemetry::stats::ClusterStat;
 
 /// What a pool needs from a connection.
-pub trait Conn: fmt::Debug + 'static {
+pub trait Conn: 'static {
     /// What a request gets: the connection itself, or a way to open streams.
-    type Handle: fmt::Debug;
+    type Handle;
     /// Counter of connections of this protocol.
     const TOTAL: ClusterStat;
 
@@ -41,8 +41,19 @@ pub trait Conn: fmt::Debug + 'static {
     fn concurrency(&self) -> u32;
     /// Whether it goes on when a request on it is broken off.
     fn is_shared(&self) -> bool;
-    /// Whether nothing more can be sent over it: the peer closed, or says that it will.
-    fn is_closed(&self) -> bool;
+    /// Whether the peer left it open.
+    fn state(&self) -> ConnState;
+}
+
+/// What the peer did with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnState {
+    /// It may carry another request.
+    Open,
+    /// The peer said that it takes no more (GOAWAY); what is under way goes on.
+    Leaving,
+    /// The peer closed it.
+    Closed,
 }
 
 /// What a handle that comes back is good for.
@@ -50,10 +61,12 @@ pub trait Conn: fmt::Debug + 'static {
 pub enum Restored {
     /// The connection is at rest and may serve the next request.
     Usable,
-    /// The peer said that this was the last request on it, or left it in no state for another.
+    /// The peer said that this was the last request on it.
     Spent,
     /// The peer closed it.
     Closed,
+    /// Something is still under way on it.
+    Unfit,
 }
 
 /// How a pool opens a connection.
@@ -76,7 +89,6 @@ pub(super) struct Rules {
 }
 
 /// A connection in a pool.
-#[derive(Debug)]
 pub(super) struct Entry<C> {
     conn: C,
     opened: Opened,
@@ -170,11 +182,26 @@ impl<C: Conn> Pool<C> {
     fn usable(self: &Rc<Self>) -> Option<Rc<Entry<C>>> {
         loop {
             let entry = Rc::clone(self.inner.borrow().ready.last()?);
-            if !entry.conn.is_closed() {
-                return Some(entry);
-            }
+            let Some(ended) = self.left_by_peer(&entry) else { return Some(entry) };
             self.unlist(&entry);
-            self.retire_if_unused(&entry, Ended::Remote, Exchange::Complete);
+            self.retire_if_unused(&entry, ended, Exchange::Complete);
+        }
+    }
+
+    /// Who ends the connection, if the peer wants it no longer.
+    fn left_by_peer(&self, entry: &Entry<C>) -> Option<Ended> {
+        match entry.conn.state() {
+            ConnState::Open => None,
+            ConnState::Closed => {
+                entry.draining.set(true);
+                Some(Ended::Remote)
+            }
+            ConnState::Leaving => {
+                if !entry.draining.replace(true) {
+                    self.owner.inc(ClusterStat::UpstreamCxCloseNotify);
+                }
+                Some(Ended::Local)
+            }
         }
     }
 
@@ -217,6 +244,7 @@ impl<C: Conn> Pool<C> {
                 self.owner.inc(ClusterStat::UpstreamCxCloseNotify);
                 entry.draining.set(true);
             }
+            Some(Restored::Unfit) => entry.draining.set(true),
             Some(Restored::Closed) => {
                 ended = Ended::Remote;
                 entry.draining.set(true);
@@ -230,10 +258,8 @@ impl<C: Conn> Pool<C> {
 
     /// Lists a connection that has room again, or closes it if it is not to be used again.
     fn settle(self: &Rc<Self>, entry: &Rc<Entry<C>>, ended: Ended, exchange: Exchange) {
-        let closed = entry.conn.is_closed();
-        let ended = if closed { Ended::Remote } else { ended };
-        let gone = self.owner.is_gone();
-        if entry.draining.get() || closed || gone {
+        let ended = self.left_by_peer(entry).unwrap_or(ended);
+        if entry.draining.get() || self.owner.is_gone() {
             self.unlist(entry);
             self.retire_if_unused(entry, ended, exchange);
             return;
@@ -389,14 +415,9 @@ impl<C: Conn> Pool<C> {
         // A busy connection cannot be idle for too long before this.
         let mut next = self.rules.idle_timeout.filter(|_| open > 0).map(|timeout| now + timeout);
         for entry in listed {
-            let ended = if entry.conn.is_closed() {
-                Some(Ended::Remote)
-            } else if gone || self.is_over(&entry, now, &mut next) {
-                Some(Ended::Local)
-            } else {
-                None
-            };
-            if let Some(ended) = ended {
+            let mut over =
+                || (gone || self.is_over(&entry, now, &mut next)).then_some(Ended::Local);
+            if let Some(ended) = self.left_by_peer(&entry).or_else(&mut over) {
                 entry.draining.set(true);
                 self.unlist(&entry);
                 self.retire_if_unused(&entry, ended, Exchange::Complete);

@@ -10,8 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::base::task;
 use crate::cluster::testing::{cluster, endpoints, locality};
-use crate::codec::h1::ResponseEvent;
-use crate::codec::{RequestHead, Sink, Source};
+use crate::codec::{RequestHead, ResponseEvent, Sink, Source, Upstream as _};
 use crate::config::cluster::ClusterConfig;
 use crate::telemetry::stats::Registry;
 
@@ -33,6 +32,7 @@ impl Rig {
         let cx = LeaseCx { priority: RoutingPriority::Default, downstream: Version::Http11 };
         match host.lease(cx).await? {
             Lease::H1(lease) => Ok(lease),
+            Lease::H2(_) => panic!("HTTP/1 was asked for"),
         }
     }
 
@@ -171,4 +171,105 @@ async fn no_host_is_counted() {
     let rig = Rig::new(&[], |_| {});
     assert!(rig.pools.upstream(&rig.cluster).pick(None).is_none());
     assert_eq!(rig.stat(ClusterStat::UpstreamCxNoneHealthy), 1);
+}
+
+/// An HTTP/2 server that answers every request with 200 and ends a connection with GOAWAY after
+/// `last` of them.
+async fn h2_server(last: usize) -> (u16, task::Task) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let task = task::spawn_local("server", async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            task::spawn_local("connection", serve_h2(stream, last)).detach();
+        }
+    });
+    (port, task)
+}
+
+async fn serve_h2(stream: TcpStream, last: usize) {
+    let mut server = ::h2::server::handshake(stream).await.unwrap();
+    let mut served = 0;
+    while let Some(Ok((_, mut respond))) = server.accept().await {
+        respond.send_response(http::Response::new(()), true).unwrap();
+        served += 1;
+        if served == last {
+            server.graceful_shutdown();
+        }
+    }
+}
+
+impl Rig {
+    fn http2(port: u16) -> Self {
+        Self::new(&[port], |config| {
+            config.http.protocol = UpstreamProtocol::UseDownstream {
+                http1: Http1Options::default(),
+                http2: Http2Options::default(),
+            };
+        })
+    }
+
+    async fn h2_get(&self) {
+        let host = self.pools.upstream(&self.cluster).pick(None).unwrap();
+        let cx = LeaseCx { priority: RoutingPriority::Default, downstream: Version::Http2 };
+        let Lease::H2(mut lease) = host.lease(cx).await.unwrap() else {
+            panic!("HTTP/2 was asked for")
+        };
+        let head = RequestHead {
+            method: Method::GET,
+            scheme: Some(HeaderValue::from_static("http")),
+            authority: Some(HeaderValue::from_static("a.test")),
+            path: HeaderValue::from_static("/"),
+            version: Version::Http2,
+            headers: HeaderMap::new(),
+            ends: true,
+            upgrade: None,
+        };
+        poll_fn(|cx| lease.conn().poll_ready(cx)).await.unwrap();
+        let mut stream = lease.conn().send(&head).unwrap();
+        let event = poll_fn(|cx| stream.poll_head(cx)).await.unwrap();
+        assert!(matches!(event, ResponseEvent::Head(head) if head.status == 200));
+        drop(stream);
+        lease.finish(Reuse::Keep);
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn http2_requests_share_a_connection() {
+    let (port, _server) = h2_server(1000).await;
+    let rig = Rig::http2(port);
+    tokio::join!(rig.h2_get(), rig.h2_get(), rig.h2_get());
+    rig.h2_get().await;
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxHttp2Total), 1);
+    assert_eq!(rig.stat(ClusterStat::UpstreamRqTotal), 4);
+    rig.cluster.set_removed();
+    rig.pools.sweep(clock::now());
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxActive), 0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_that_goes_away_is_replaced() {
+    let (port, _server) = h2_server(2).await;
+    let rig = Rig::http2(port);
+    for round in 1..=3 {
+        rig.h2_get().await;
+        rig.h2_get().await;
+        while rig.stat(ClusterStat::UpstreamCxActive) > 0 {
+            tokio::task::yield_now().await;
+            rig.pools.sweep(clock::now());
+        }
+        assert_eq!(rig.stat(ClusterStat::UpstreamCxHttp2Total), round);
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn an_idle_http2_connection_closes_in_time() {
+    let (port, _server) = h2_server(1000).await;
+    let rig = Rig::http2(port);
+    rig.h2_get().await;
+    let hour = Duration::from_secs(3600);
+    assert!(rig.pools.sweep(clock::now() + hour - Duration::from_secs(1)) > clock::now());
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxActive), 1);
+    rig.pools.sweep(clock::now() + hour);
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxIdleTimeout), 1);
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxActive), 0);
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::core::{Conn, Opening, Restored};
+use super::core::{Conn, ConnState, Opening, Restored};
 use crate::cluster::connect::{ConnectOptions, Socket, connect};
 use crate::cluster::{Cluster, Host};
 use crate::codec::h1::{ClientConn, ClientOptions, NameCase};
@@ -29,8 +29,11 @@ impl Conn for H1 {
 
     fn restore(&self, mut conn: H1Conn) -> Restored {
         if !conn.reusable() {
-            let closed = conn.io().try_closed();
-            return if closed { Restored::Closed } else { Restored::Spent };
+            return match conn.io().try_closed() {
+                true => Restored::Closed,
+                false if conn.request_sent() => Restored::Spent,
+                false => Restored::Unfit,
+            };
         }
         conn.rest();
         *self.0.borrow_mut() = Some(conn);
@@ -45,8 +48,12 @@ impl Conn for H1 {
         false
     }
 
-    fn is_closed(&self) -> bool {
-        self.0.borrow().as_ref().is_some_and(|conn| !conn.check_idle())
+    fn state(&self) -> ConnState {
+        // While a request has it, that request sees its end.
+        match &*self.0.borrow() {
+            Some(conn) if !conn.check_idle() => ConnState::Closed,
+            Some(_) | None => ConnState::Open,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! [`Claiming`] is the wait for one; dropping it gives the place in the queue up at once.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -28,7 +29,6 @@ pub enum LeaseError {
 }
 
 /// A connection or stream in a request's hands.
-#[derive(Debug)]
 pub struct Claim<C: Conn> {
     pool: Rc<Pool<C>>,
     entry: Rc<Entry<C>>,
@@ -36,6 +36,12 @@ pub struct Claim<C: Conn> {
     slot: Option<RequestSlot>,
     ended: Ended,
     first: bool,
+}
+
+impl<C: Conn> fmt::Debug for Claim<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Claim").field(&self.pool).finish()
+    }
 }
 
 /// Whether a connection may serve another request.

@@ -15,6 +15,7 @@
 mod account;
 mod core;
 mod h1;
+mod h2;
 mod lease;
 
 use std::cell::{Cell, RefCell};
@@ -29,32 +30,40 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 pub use h1::H1Conn;
+pub use h2::H2Conn;
 pub use lease::{LeaseError, Reuse};
 
 use self::account::Owner;
 use self::core::{Conn, Opening, Pool, Rules, SWEEP_INTERVAL};
 use self::h1::H1;
+use self::h2::H2;
 use self::lease::{Claim, Claiming};
 use super::circuit::RoutingPriority;
 use super::lb::PickCx;
 use super::pick::Picker;
 use super::{Cluster, Host};
 use crate::base::clock::{self, Instant};
-use crate::codec::Version;
 use crate::codec::h1::ClientOptions;
 use crate::codec::io::BufferPool;
+use crate::codec::{self, Version};
 use crate::config::cluster::UpstreamProtocol;
+use crate::config::http_protocol::{Http1Options, Http2Options};
 use crate::telemetry::WorkerId;
 use crate::telemetry::stats::ClusterStat;
 
 /// An HTTP/1 connection in a request's hands.
 pub type H1Lease = Claim<H1>;
 
+/// A stream's place on a shared HTTP/2 connection.
+pub type H2Lease = Claim<H2>;
+
 /// A connection or stream in a request's hands.
 #[derive(Debug)]
 pub enum Lease {
     /// The whole connection.
     H1(H1Lease),
+    /// One stream: wait for `poll_ready` of its connection, then open it with `send`.
+    H2(H2Lease),
 }
 
 /// What decides which connection a request may have.
@@ -138,6 +147,7 @@ pub struct Upstream {
     cluster: Arc<Cluster>,
     shared: Rc<Shared>,
     h1: Rc<ClientOptions>,
+    h2: Rc<codec::h2::Options>,
     state: RefCell<State>,
 }
 
@@ -154,13 +164,13 @@ struct State {
 impl Upstream {
     fn new(cluster: &Arc<Cluster>, shared: &Rc<Shared>, seed: u64) -> Self {
         let config = cluster.config();
-        let defaults = Default::default();
-        let http1 = match &config.http.protocol {
-            UpstreamProtocol::Http1(http1) | UpstreamProtocol::UseDownstream { http1, .. } => http1,
-            UpstreamProtocol::Http2(_) => &defaults,
+        let (default1, default2) = (Http1Options::default(), Http2Options::default());
+        let (http1, http2) = match &config.http.protocol {
+            UpstreamProtocol::Http1(http1) => (http1, &default2),
+            UpstreamProtocol::Http2(http2) => (&default1, http2),
+            UpstreamProtocol::UseDownstream { http1, http2 } => (http1, http2),
         };
-        let limit = config.per_connection_buffer_limit_bytes;
-        let options = h1::options(http1, &config.http.common, limit);
+        let (common, limit) = (&config.http.common, config.per_connection_buffer_limit_bytes);
         let set = Arc::clone(&cluster.hosts());
         let state = State {
             pools: vec![None; set.hosts().len()],
@@ -171,7 +181,8 @@ impl Upstream {
         Self {
             cluster: Arc::clone(cluster),
             shared: Rc::clone(shared),
-            h1: Rc::new(options),
+            h1: Rc::new(h1::options(http1, common, limit)),
+            h2: Rc::new(h2::options(http2, common, limit)),
             state: RefCell::new(state),
         }
     }
@@ -245,7 +256,9 @@ pub struct HostPool {
     cluster: Arc<Cluster>,
     shared: Rc<Shared>,
     h1_options: Rc<ClientOptions>,
+    h2_options: Rc<codec::h2::Options>,
     h1: RefCell<SmallVec<[Rc<Pool<H1>>; 1]>>,
+    h2: RefCell<SmallVec<[Rc<Pool<H2>>; 1]>>,
 }
 
 impl HostPool {
@@ -255,7 +268,9 @@ impl HostPool {
             cluster: Arc::clone(&upstream.cluster),
             shared: Rc::clone(&upstream.shared),
             h1_options: Rc::clone(&upstream.h1),
+            h2_options: Rc::clone(&upstream.h2),
             h1: RefCell::default(),
+            h2: RefCell::default(),
         }
     }
 
@@ -268,8 +283,16 @@ impl HostPool {
     /// A connection or stream for a request, at once or later. The limits on requests, pending
     /// requests and connections of the cluster are applied, and given back with the lease.
     pub fn lease(&self, cx: LeaseCx) -> Leasing {
-        let pool = self.h1_pool(cx.priority);
-        Leasing::H1(pool.lease())
+        let http2 = match &self.cluster.config().http.protocol {
+            UpstreamProtocol::Http1(_) => false,
+            UpstreamProtocol::Http2(_) => true,
+            UpstreamProtocol::UseDownstream { .. } => cx.downstream == Version::Http2,
+        };
+        if http2 {
+            Leasing::H2(self.h2_pool(cx.priority).lease())
+        } else {
+            Leasing::H1(self.h1_pool(cx.priority).lease())
+        }
     }
 
     fn h1_pool(&self, priority: RoutingPriority) -> Rc<Pool<H1>> {
@@ -277,6 +300,13 @@ impl HostPool {
             let buffers = &self.shared.buffers;
             let opener = h1::opener(&self.cluster, &self.host, &self.h1_options, buffers);
             self.pool(priority, 1, opener)
+        })
+    }
+
+    fn h2_pool(&self, priority: RoutingPriority) -> Rc<Pool<H2>> {
+        pool_of(&mut self.h2.borrow_mut(), priority, || {
+            let opener = h2::opener(&self.cluster, &self.host, &self.h2_options);
+            self.pool(priority, self.h2_options.max_concurrent_streams, opener)
         })
     }
 
@@ -304,11 +334,14 @@ impl HostPool {
 
     fn is_empty(&self) -> bool {
         self.h1.borrow().iter().all(|pool| pool.is_empty())
+            && self.h2.borrow().iter().all(|pool| pool.is_empty())
     }
 
     fn sweep(&self, now: Instant) -> Option<Instant> {
-        let pools = self.h1.borrow().clone();
-        pools.iter().filter_map(|pool| pool.sweep(now)).min()
+        let (h1, h2) = (self.h1.borrow().clone(), self.h2.borrow().clone());
+        let h1 = h1.iter().filter_map(|pool| pool.sweep(now)).min();
+        let h2 = h2.iter().filter_map(|pool| pool.sweep(now)).min();
+        h1.into_iter().chain(h2).min()
     }
 }
 
@@ -332,6 +365,8 @@ fn pool_of<C: Conn>(
 pub enum Leasing {
     /// Over HTTP/1.
     H1(Claiming<H1>),
+    /// Over HTTP/2.
+    H2(Claiming<H2>),
 }
 
 impl Leasing {
@@ -340,6 +375,7 @@ impl Leasing {
     pub fn is_waiting(&self) -> bool {
         match self {
             Self::H1(claiming) => claiming.is_waiting(),
+            Self::H2(claiming) => claiming.is_waiting(),
         }
     }
 }
@@ -350,6 +386,7 @@ impl Future for Leasing {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
             Self::H1(claiming) => Pin::new(claiming).poll(cx).map_ok(Lease::H1),
+            Self::H2(claiming) => Pin::new(claiming).poll(cx).map_ok(Lease::H2),
         }
     }
 }

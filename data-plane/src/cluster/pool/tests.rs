@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::account::Owner;
-use super::core::{Opening, Rules};
+use super::core::{ConnState, Opening, Rules};
 use super::core::{Pool, Restored};
 use super::lease::{Claim, Claiming};
 use super::*;
@@ -26,6 +26,7 @@ use crate::telemetry::stats::{ClusterStat, Registry};
 #[derive(Clone, Debug)]
 struct Fake {
     closed: Rc<Cell<bool>>,
+    leaving: Rc<Cell<bool>>,
     streams: u32,
 }
 
@@ -50,8 +51,12 @@ impl Conn for Fake {
         self.streams > 1
     }
 
-    fn is_closed(&self) -> bool {
-        self.closed.get()
+    fn state(&self) -> ConnState {
+        match (self.closed.get(), self.leaving.get()) {
+            (true, _) => ConnState::Closed,
+            (_, true) => ConnState::Leaving,
+            _ => ConnState::Open,
+        }
     }
 }
 
@@ -99,7 +104,8 @@ impl Rig {
 
     /// Lets the `index`th attempt succeed.
     async fn succeed(&self, index: usize) -> Fake {
-        let fake = Fake { closed: Rc::default(), streams: self.streams };
+        let (closed, leaving) = Default::default();
+        let fake = Fake { closed, leaving, streams: self.streams };
         self.end(index, Ok(fake.clone())).await;
         fake
     }
@@ -359,6 +365,21 @@ async fn a_shared_connection_carries_many_and_outlives_a_broken_one() {
     one.finish(Reuse::Keep);
     rig.succeed(1).await;
     rig.assert_at_rest(2);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_whose_peer_leaves_ends_with_its_last_request() {
+    let rig = Rig::new(Thresholds::default(), Rules { expected_streams: 2, ..RULES });
+    let mut leasing = rig.pool.lease();
+    let fake = rig.succeed(0).await;
+    let held = leased(&mut leasing);
+    fake.leaving.set(true);
+    assert!(rig.pool.lease().is_waiting());
+    assert_eq!(rig.attempts(), 2);
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxDestroy), 0);
+    held.finish(Reuse::Keep);
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxCloseNotify), 1);
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxDestroyLocal), 1);
 }
 
 #[tokio::test(flavor = "local")]
