@@ -4,6 +4,7 @@
 //! * [`descriptors`]: the reflection pool; costs megabytes, so hold it only while it is needed.
 //! * [`rules`]: constraint rules, unknown and unsupported fields, over wire bytes.
 //! * [`text`]: YAML, JSON and binary files into messages, with places for every error.
+//! * [`write`]: messages as JSON in the form of Envoy's admin interface.
 //! * [`supplement`]: the few messages that `envoy-types` lacks.
 //! * [`convert`]: between Envoy's well-known types and std's.
 //!
@@ -17,6 +18,7 @@ mod schema;
 pub mod supplement;
 pub mod text;
 mod wire;
+pub mod write;
 
 pub use descriptor_pool::{DESCRIPTOR_SET, Descriptors, descriptors};
 pub use envoy_types::pb::{cel, envoy, google, io, opentelemetry, ratelimit, udpa, validate, xds};

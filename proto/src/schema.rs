@@ -5,6 +5,7 @@
 //! index stored in a table is valid for the schema that stores it.
 
 mod load;
+pub(crate) mod read;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -6,8 +6,9 @@ use super::finding::{Finding, FindingKind, PathStep};
 use super::pgv::{self, Check, FieldRules, Scalar, Violation};
 use super::policy::{Policy, Support};
 use crate::convert::type_name;
+use crate::schema::read::{self, Entries, any_parts, is_default, items, last_field};
 use crate::schema::{Cardinality, Deprecation, Field, Kind, Message, Special, schema};
-use crate::wire::{Reader, Value, unzigzag};
+use crate::wire::{Value, unzigzag};
 
 /// Most messages inside each other that are walked; protobuf's own limit.
 pub const DEPTH_MAX: usize = 100;
@@ -40,8 +41,6 @@ struct Walk<'p> {
     /// Above 0 inside of a balancing policy, whose `Any` Envoy reads without checking it.
     lax: u32,
 }
-
-type Entries<'e, 'a> = &'e [(usize, Value<'a>)];
 
 impl Walk<'_> {
     fn found(&mut self, kind: FindingKind) {
@@ -96,7 +95,8 @@ impl Walk<'_> {
     }
 
     fn message(&mut self, message: &'static Message, bytes: &[u8], depth: usize) {
-        let Some(entries) = self.entries(message, bytes) else {
+        let unknown = |number| self.found(FindingKind::UnknownField { number });
+        let Some(entries) = read::known_fields(message, bytes, unknown) else {
             return self.found(FindingKind::Malformed);
         };
         let opaque = u32::from(message.name == "envoy.config.core.v3.Metadata");
@@ -121,26 +121,6 @@ impl Walk<'_> {
         self.mute -= u32::from(!message.validated);
         self.opaque -= opaque;
         self.lax -= lax;
-    }
-
-    /// The known fields on the wire, by position in the message; `None` if malformed.
-    fn entries<'a>(
-        &mut self,
-        message: &Message,
-        bytes: &'a [u8],
-    ) -> Option<Vec<(usize, Value<'a>)>> {
-        let mut entries = Vec::new();
-        let mut reader = Reader::new(bytes);
-        while let Some(field) = reader.next() {
-            let (number, value) = field.ok()?;
-            match message.field_numbered(number) {
-                Some((position, field)) if fits(field, value) => entries.push((position, value)),
-                Some(_) => return None,
-                None => self.found(FindingKind::UnknownField { number }),
-            }
-        }
-        entries.sort_by_key(|(position, _)| *position);
-        Some(entries)
     }
 
     /// What the policy and the deprecation notes say of a field that is set.
@@ -385,49 +365,6 @@ impl Walk<'_> {
     }
 }
 
-/// Whether the wire type is one that the field can have.
-fn fits(field: &Field, value: Value<'_>) -> bool {
-    let expected = field.kind.wire_type();
-    match value {
-        Value::Varint(_) => expected == 0,
-        Value::Fixed64(_) => expected == 1,
-        Value::Fixed32(_) => expected == 5,
-        // Repeated numbers may be packed.
-        Value::Bytes(_) => expected == 2 || field.cardinality == Cardinality::Repeated,
-        Value::Group => false,
-    }
-}
-
-fn is_default(value: Value<'_>) -> bool {
-    match value {
-        Value::Varint(bits) | Value::Fixed64(bits) => bits == 0,
-        Value::Fixed32(bits) => bits == 0,
-        Value::Bytes(bytes) => bytes.is_empty(),
-        Value::Group => true,
-    }
-}
-
-/// The values of a repeated field, packed ones taken apart; `None` if malformed.
-fn items<'a>(field: &Field, entries: Entries<'_, 'a>) -> Option<Vec<Value<'a>>> {
-    let mut values = Vec::with_capacity(entries.len());
-    for (_, value) in entries {
-        match (value, field.kind.wire_type()) {
-            (Value::Bytes(packed), wire_type @ (0 | 1 | 5)) => {
-                let mut reader = Reader::new(packed);
-                while !reader.rest().is_empty() {
-                    values.push(match wire_type {
-                        0 => Value::Varint(reader.varint().ok()?),
-                        1 => Value::Fixed64(reader.fixed64().ok()?),
-                        _ => Value::Fixed32(reader.fixed32().ok()?),
-                    });
-                }
-            }
-            _ => values.push(*value),
-        }
-    }
-    Some(values)
-}
-
 /// A value in the rules' terms; [`Value::Group`] is the default. `None`: text that is no UTF-8.
 fn scalar(kind: Kind, value: Value<'_>) -> Option<Scalar<'_>> {
     let number = match value {
@@ -448,26 +385,6 @@ fn scalar(kind: Kind, value: Value<'_>) -> Option<Scalar<'_>> {
         Kind::String => Scalar::Text(std::str::from_utf8(value.bytes()).ok()?),
         Kind::Bytes | Kind::Message(_) => Scalar::Bytes(value.bytes()),
     })
-}
-
-/// The last value of a field: inner `None` if absent, outer `None` if malformed.
-#[expect(clippy::option_option, reason = "malformed and absent differ")]
-fn last_field(bytes: &[u8], number: u32) -> Option<Option<Value<'_>>> {
-    let mut last = None;
-    let mut reader = Reader::new(bytes);
-    while let Some(field) = reader.next() {
-        let (found, value) = field.ok()?;
-        if found == number {
-            last = Some(value);
-        }
-    }
-    Some(last)
-}
-
-fn any_parts(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let url = last_field(bytes, 1)?.map(Value::bytes).unwrap_or_default();
-    let value = last_field(bytes, 2)?.map(Value::bytes).unwrap_or_default();
-    Some((std::str::from_utf8(url).ok()?, value))
 }
 
 fn key_text(kind: Kind, key: Option<Value<'_>>) -> String {
