@@ -102,8 +102,7 @@ enum Piece {
 pub struct Substitution {
     pattern: Re2,
     pieces: Vec<Piece>,
-    /// RE2 leaves the text as it is if the substitution names a group that does not exist or holds
-    /// a stray backslash.
+    /// RE2 leaves the text as it is if the substitution names a group that does not exist.
     valid: bool,
 }
 
@@ -157,7 +156,8 @@ fn parse_substitution(text: &str, groups: usize) -> (Vec<Piece>, bool) {
                 }
                 pieces.push(Piece::Group(group));
             }
-            _ => valid = false,
+            // RE2 stops writing at a stray backslash.
+            _ => break,
         }
     }
     if !literal.is_empty() {

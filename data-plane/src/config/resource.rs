@@ -8,6 +8,7 @@ use std::sync::Arc;
 use proto::envoy::config::cluster::v3::Cluster;
 use proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use proto::envoy::config::listener::v3::Listener;
+use proto::envoy::config::route::v3::RouteConfiguration;
 use proto::prost::Message;
 use proto::rules::Policy;
 
@@ -18,7 +19,7 @@ use super::error::{At, Problem, Problems, Reason};
 use super::extension::ExtensionParser;
 use super::format::{AnyFormat, FormatCheck};
 use super::listener::{self, ListenerConfig};
-use super::route::RouteConfig;
+use super::route::{self, RouteConfig};
 use super::verdict::{self, Verdict};
 
 /// Type URL of listeners.
@@ -180,6 +181,10 @@ pub fn decode(type_url: &str, bytes: &[u8], cx: &ParseCx<'_>) -> Decoded<Resourc
         LISTENER => decode_as(type_url, bytes, cx, |message: Listener| {
             let parse = |message| Ok(Arc::new(listener::parse::parse(message, cx)?));
             (message.name.clone(), Box::new(move || parse(message).map(ResourceValue::Listener)))
+        }),
+        ROUTE_CONFIG => decode_as(type_url, bytes, cx, |message: RouteConfiguration| {
+            let parse = |message| Ok(Arc::new(route::parse(message, cx)?));
+            (message.name.clone(), Box::new(move || parse(message).map(ResourceValue::RouteConfig)))
         }),
         other => {
             let must = "one of the resource types that are asked for".into();

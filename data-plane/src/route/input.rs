@@ -1,6 +1,8 @@
 //! What the choice of a route looks at.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
+
+use crate::config::route::HeaderRef;
 
 /// A request, as far as the choice of a route looks at it.
 #[derive(Clone, Copy)]
@@ -20,6 +22,21 @@ pub struct RouteInput<'a> {
     pub random: u64,
     /// Runtime keys of this moment.
     pub runtime: &'a dyn RuntimeKeys,
+}
+
+impl<'a> RouteInput<'a> {
+    /// The first value of a field.
+    #[must_use]
+    pub fn field(&self, name: &HeaderRef) -> Option<&'a [u8]> {
+        match name {
+            HeaderRef::Authority => self.authority,
+            HeaderRef::Method => Some(self.method),
+            HeaderRef::Name(name) => self.headers.get(name).map(HeaderValue::as_bytes),
+            HeaderRef::Path => Some(self.path).filter(|path| !path.is_empty()),
+            HeaderRef::Scheme => Some(self.scheme).filter(|scheme| !scheme.is_empty()),
+            HeaderRef::Unknown(_) => None,
+        }
+    }
 }
 
 /// Look-ups in the runtime layers.

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
 use http::header::{CONTENT_TYPE, COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::input::{RouteInput, RuntimeKeys};
-use crate::base::pattern::StringMatcher;
-use crate::config::route::matcher::{MatchedHeader, Protocol};
+use super::mutation::{Side, is_single};
+use crate::config::route::matcher::Protocol;
 use crate::config::route::{
-    CookieMatcher, HeaderMatcher, HeaderTest, PathMatcher, QueryMatcher, QueryTest, RouteMatcher,
-    RuntimeFraction,
+    CookieMatcher, HeaderMatcher, HeaderRef, HeaderTest, PathMatcher, QueryMatcher, QueryTest,
+    RouteMatcher, RuntimeFraction,
 };
 
 /// Whether `path` (without query, sanitized) meets the route's path condition.
@@ -47,42 +47,50 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
 }
 
-/// Whether a header condition holds for a request.
+/// Whether a header condition holds for a request. Of a field that stands more than once any
+/// value may match; fields that Envoy keeps as one are joined first.
 pub(super) fn header_matches(matcher: &HeaderMatcher, input: &RouteInput<'_>) -> bool {
-    let value = match &matcher.name {
-        MatchedHeader::Authority => input.authority.map(Cow::Borrowed),
-        MatchedHeader::Method => Some(Cow::Borrowed(input.method)),
-        MatchedHeader::Name(name) => joined(input.headers, name),
-        MatchedHeader::Path => Some(Cow::Borrowed(input.path)).filter(|path| !path.is_empty()),
-        MatchedHeader::Scheme => Some(Cow::Borrowed(input.scheme)).filter(|s| !s.is_empty()),
-        MatchedHeader::Unknown(_) => None,
-    };
-    value_matches(matcher, value.as_deref())
+    match &matcher.name {
+        HeaderRef::Name(name) if is_single(name, Side::Request) => {
+            value_matches(matcher, joined(input.headers, name).as_deref())
+        }
+        HeaderRef::Name(name) => {
+            values_match(matcher, input.headers.get_all(name).iter().map(HeaderValue::as_bytes))
+        }
+        pseudo => value_matches(matcher, input.field(pseudo)),
+    }
 }
 
-/// The same for a field's value, or its absence.
-pub(super) fn value_matches(matcher: &HeaderMatcher, value: Option<&[u8]>) -> bool {
-    let present = match matcher.test {
-        HeaderTest::Absent => Some(false),
-        HeaderTest::Present => Some(true),
-        HeaderTest::Range { .. } | HeaderTest::Text(_) => None,
+fn value_matches(matcher: &HeaderMatcher, value: Option<&[u8]>) -> bool {
+    values_match(matcher, value.into_iter())
+}
+
+fn values_match<'v>(matcher: &HeaderMatcher, mut values: impl Iterator<Item = &'v [u8]>) -> bool {
+    let Some(first) = values.next().or(matcher.missing_is_empty.then_some(b"")) else {
+        // Absent means no match for any other test, inverted or not
+        // (HeaderMatcher.treat_missing_header_as_empty).
+        return match matcher.test {
+            HeaderTest::Absent => !matcher.invert,
+            HeaderTest::Present => matcher.invert,
+            HeaderTest::Range { .. } | HeaderTest::Text(_) => false,
+        };
     };
-    let missing_is_empty = value.is_none() && matcher.missing_is_empty;
-    if let Some(wanted) = present {
-        return ((value.is_some() || missing_is_empty) == wanted) != matcher.invert;
-    }
-    // Absent means no match, inverted or not (HeaderMatcher.treat_missing_header_as_empty).
-    let Some(value) = value.or(missing_is_empty.then_some(b"")) else { return false };
-    let holds = match &matcher.test {
-        HeaderTest::Range { start, end } => integer(value).is_some_and(|n| *start <= n && n < *end),
-        HeaderTest::Text(test) => test.is_match(value),
-        HeaderTest::Absent | HeaderTest::Present => return false,
-    };
+    let holds =
+        value_holds(&matcher.test, first) || values.any(|value| value_holds(&matcher.test, value));
     holds != matcher.invert
 }
 
+fn value_holds(test: &HeaderTest, value: &[u8]) -> bool {
+    match test {
+        HeaderTest::Absent => false,
+        HeaderTest::Present => true,
+        HeaderTest::Range { start, end } => integer(value).is_some_and(|n| *start <= n && n < *end),
+        HeaderTest::Text(test) => test.is_match(value),
+    }
+}
+
 /// All values of a field, joined with commas; only several values cost an allocation.
-fn joined<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Option<Cow<'h, [u8]>> {
+fn joined<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<Cow<'h, [u8]>> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?.as_bytes();
     let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };
@@ -133,23 +141,20 @@ fn parameter<'q>(query: &'q [u8], name: &[u8]) -> Option<Cow<'q, [u8]>> {
 
 fn cookies_match(matchers: &[CookieMatcher], headers: &HeaderMap) -> bool {
     matchers.iter().all(|CookieMatcher { name, test, invert }| {
-        let holds = cookie(headers, name.as_bytes()).is_some_and(|value| test_cookie(test, value));
-        holds != *invert
+        let value = cookie(headers, name.as_bytes());
+        value.is_some_and(|value| test.is_match(value)) != *invert
     })
 }
 
-fn test_cookie(test: &StringMatcher, value: &[u8]) -> bool {
-    test.is_match(value)
-}
-
-/// The first value of a cookie over all `cookie` fields, without surrounding quotes.
+/// The first value of a cookie over all `cookie` fields, without surrounding quotes. As in Envoy,
+/// only spaces before the name do not count.
 fn cookie<'h>(headers: &'h HeaderMap, name: &[u8]) -> Option<&'h [u8]> {
     let fields = headers.get_all(COOKIE).iter();
     let mut pairs = fields.flat_map(|field| field.as_bytes().split(|&b| b == b';'));
     pairs.find_map(|pair| {
-        let equals = pair.iter().position(|&b| b == b'=')?;
-        let value = pair[equals + 1..].trim_ascii();
-        (pair[..equals].trim_ascii() == name).then(|| unquoted(value))
+        let start = pair.iter().position(|&b| b != b' ')?;
+        let rest = pair[start..].strip_prefix(name)?.strip_prefix(b"=")?;
+        Some(unquoted(rest))
     })
 }
 

@@ -24,5 +24,7 @@ mod weighted;
 
 pub use input::{NoRuntime, RouteInput, RuntimeKeys};
 pub use redirect::{RedirectRequest, location, location_of_tls_redirect};
-pub use rewrite::{RewrittenPath, append_forwarded_host, path_before_query};
-pub use table::{Decision, RouteChoice, RouteRef, RouteTable};
+pub use rewrite::{
+    OriginalHeaders, RequestFields, RewrittenPath, append_forwarded_host, path_before_query,
+};
+pub use table::{Decision, RouteChoice, RouteRef, RouteTable, VirtualClusterRef};

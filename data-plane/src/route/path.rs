@@ -1,8 +1,9 @@
 //! The path of a request, made canonical before anything judges or forwards it.
 //!
-//! One value comes out, and routing, filters, logs and the upstream all see that one (reliability.md
-//! §2.10). The query never changes. The rules are those of Envoy's connection manager: escaped
-//! slashes first, then RFC 3986 normalization, then double slashes. Work is linear in the path.
+//! One value comes out, and routing, filters, logs and the upstream all see that one: paths that
+//! differ between the judge and the receiver are how access rules are evaded. The query never
+//! changes. The rules are those of Envoy's connection manager: escaped slashes first, then RFC 3986
+//! normalization, then double slashes. Work is linear in the path.
 
 use std::borrow::Cow;
 

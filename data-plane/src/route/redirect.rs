@@ -44,7 +44,8 @@ pub fn location(route: &RouteRef<'_>, request: &RedirectRequest<'_>) -> Option<V
         let end = path.iter().position(|&b| b == b'?').unwrap_or(path.len());
         path.truncate(end);
     }
-    Some([scheme, b"://", host, port.as_bytes(), &path].concat())
+    let slash: &[u8] = if path.first() == Some(&b'/') { b"" } else { b"/" };
+    Some([scheme, b"://", host, port.as_bytes(), slash, &path].concat())
 }
 
 /// Where `require_tls` sends the client.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::input::{NoRuntime, RouteInput};
 use super::table::RouteRef;
 use crate::config::route::action::RedirectPath;
 use crate::config::route::{Action, HostRewrite, PathMatcher, PathRewrite};
@@ -46,37 +47,108 @@ impl RouteRef<'_> {
         }
     }
 
-    /// The host that the route itself asks for; `None` leaves it. `path` is the path before its own
-    /// rewrite, `headers` are those after the route's header changes. With
+    /// The host that the route itself asks for; `None` leaves it. `input` holds the path before its
+    /// own rewrite and the headers after the route's header changes. With
     /// [`HostRewrite::Auto`] the name of the chosen host counts, which only the router knows:
     /// [`RouteRef::rewrites_host_to_upstream`].
-    #[must_use]
-    pub fn rewrite_host<'a>(
-        &'a self,
-        path: &[u8],
-        headers: &'a HeaderMap,
-    ) -> Option<Cow<'a, [u8]>> {
-        if let Some(host) = self.cluster_weight().and_then(|weight| weight.host_rewrite.as_deref())
-        {
-            return Some(Cow::Borrowed(host.as_bytes()));
-        }
+    fn rewrite_host<'a>(&'a self, input: &RouteInput<'a>) -> Option<Cow<'a, [u8]>> {
         let host = match self.forward()?.host_rewrite.as_ref()? {
             HostRewrite::Auto => return None,
-            HostRewrite::Header(name) => Cow::Borrowed(headers.get(name)?.as_bytes()),
+            HostRewrite::Header(name) => Cow::Borrowed(input.field(name)?),
             HostRewrite::Literal(host) => Cow::Borrowed(host.as_bytes()),
             HostRewrite::PathRegex(substitution) => {
-                Cow::Owned(substitution.replace_all(path_before_query(path)))
+                Cow::Owned(substitution.replace_all(path_before_query(input.path)))
             }
         };
         (!host.is_empty()).then_some(host)
     }
 
-    /// `auto_host_rewrite`: the host becomes the name of the upstream host that is chosen.
+    /// `auto_host_rewrite`: the host becomes the name of the upstream host that is chosen, if it
+    /// has one; `append_x_forwarded_host` and `x-envoy-original-host` as for any host rewrite.
     #[must_use]
     pub fn rewrites_host_to_upstream(&self) -> bool {
-        let literal = self.cluster_weight().is_some_and(|weight| weight.host_rewrite.is_some());
-        let auto = |host: &HostRewrite| matches!(host, HostRewrite::Auto);
-        !literal && self.forward().and_then(|f| f.host_rewrite.as_ref()).is_some_and(auto)
+        let rewrite = self.forward().and_then(|forward| forward.host_rewrite.as_ref());
+        matches!(rewrite, Some(HostRewrite::Auto))
+    }
+
+    /// Everything that the route changes on a request before it goes upstream, in Envoy's order:
+    /// the weighted cluster's headers and host, all levels' headers, the host, the path. `render`
+    /// makes header values of formats with operators.
+    pub fn finalize_request(
+        &self,
+        fields: &mut RequestFields<'_>,
+        original: OriginalHeaders,
+        render: &mut dyn FnMut(&str, &HeaderMap) -> Vec<u8>,
+    ) {
+        for edits in self.request_edits() {
+            edits.apply(fields.headers, render);
+        }
+        // The weighted cluster's own host leaves no trace (Envoy sets it directly).
+        let literal = self.cluster_weight().and_then(|weight| weight.host_rewrite.as_deref());
+        if let Some(host) = literal.and_then(|host| HeaderValue::from_str(host).ok()) {
+            *fields.authority = Some(host);
+        }
+        let host = self.rewrite_host(&fields.input()).map(Cow::into_owned);
+        if let Some(host) = host.and_then(|host| HeaderValue::from_maybe_shared(host).ok()) {
+            let append = self.forward().is_some_and(|forward| forward.append_x_forwarded_host);
+            fields.set_host(host, append, original);
+        }
+        let path = self.rewrite_path(fields.path.as_bytes());
+        if let Some(path) = path.and_then(|path| HeaderValue::from_maybe_shared(path).ok()) {
+            let old = std::mem::replace(fields.path, path);
+            if original == OriginalHeaders::Add {
+                fields.headers.insert(HeaderName::from_static("x-envoy-original-path"), old);
+            }
+        }
+    }
+}
+
+/// The fields of a request that a route may change.
+#[derive(Debug)]
+pub struct RequestFields<'a> {
+    /// `:method`.
+    pub method: &'a [u8],
+    /// `:scheme`.
+    pub scheme: &'a [u8],
+    /// `:authority`.
+    pub authority: &'a mut Option<HeaderValue>,
+    /// `:path` with its query.
+    pub path: &'a mut HeaderValue,
+    /// All other fields.
+    pub headers: &'a mut HeaderMap,
+}
+
+/// Whether rewrites leave `x-envoy-original-path` and `-host` (`suppress_envoy_headers`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OriginalHeaders {
+    /// They do.
+    Add,
+    /// They leave no trace.
+    Suppress,
+}
+
+impl RequestFields<'_> {
+    fn input(&self) -> RouteInput<'_> {
+        RouteInput {
+            authority: self.authority.as_ref().map(HeaderValue::as_bytes),
+            path: self.path.as_bytes(),
+            method: self.method,
+            scheme: self.scheme,
+            headers: self.headers,
+            random: 0,
+            runtime: &NoRuntime,
+        }
+    }
+
+    /// Sets the host as a host rewrite does (also for `auto_host_rewrite`).
+    pub fn set_host(&mut self, host: HeaderValue, append: bool, original: OriginalHeaders) {
+        let Some(old) = self.authority.replace(host) else { return };
+        if append {
+            append_forwarded_host(self.headers, &old);
+        }
+        if original == OriginalHeaders::Add {
+            self.headers.insert(HeaderName::from_static("x-envoy-original-host"), old);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::domain::DomainIndex;
 use super::index::RouteIndex;
 use super::input::RouteInput;
 use super::matching::header_matches;
-use super::mutation::HeaderEdits;
+use super::mutation::{HeaderEdits, Side};
 use super::rewrite::path_before_query;
 use super::weighted;
 use crate::config::extension::FilterOverride;
@@ -44,7 +44,7 @@ struct RouteEdits {
 }
 
 /// Compiled header changes of one level.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Edits {
     request: HeaderEdits,
     response: HeaderEdits,
@@ -53,8 +53,12 @@ struct Edits {
 impl Edits {
     fn new(changes: &HeaderChanges) -> Self {
         Self {
-            request: HeaderEdits::new(&changes.request_remove, &changes.request_add),
-            response: HeaderEdits::new(&changes.response_remove, &changes.response_add),
+            request: HeaderEdits::new(Side::Request, &changes.request_remove, &changes.request_add),
+            response: HeaderEdits::new(
+                Side::Response,
+                &changes.response_remove,
+                &changes.response_add,
+            ),
         }
     }
 }
@@ -257,23 +261,24 @@ impl<'t> RouteRef<'t> {
         self.weight
     }
 
-    /// The name of the cluster to forward to. With `cluster_header` the request's own headers
-    /// name it; an absent one gives an empty name, which no cluster has.
+    /// The name of the cluster to forward to; `None` if nothing is forwarded. With
+    /// `cluster_header` the request as it was matched names it; an absent header gives an empty
+    /// name, which no cluster has.
     #[must_use]
-    pub fn cluster<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str>
+    pub fn cluster<'h>(&self, input: &RouteInput<'h>) -> Option<&'h str>
     where
         't: 'h,
     {
-        let header = |name| {
-            let value = headers.get(name).map(|value| std::str::from_utf8(value.as_bytes()));
+        let named = |field| {
+            let value = input.field(field).map(std::str::from_utf8);
             value.and_then(Result::ok).unwrap_or_default()
         };
         match (&self.forward()?.cluster, self.weight) {
             (ClusterSpecifier::Cluster(name), _) => Some(name.as_str()),
-            (ClusterSpecifier::Header(name), _) => Some(header(name)),
+            (ClusterSpecifier::Header(field), _) => Some(named(field)),
             (ClusterSpecifier::Weighted(_), Some(weight)) => match &weight.target {
                 WeightedTarget::Cluster(name) => Some(name.as_str()),
-                WeightedTarget::Header(name) => Some(header(name)),
+                WeightedTarget::Header(field) => Some(named(field)),
             },
             (ClusterSpecifier::Weighted(_), None) => None,
         }
@@ -321,27 +326,56 @@ impl<'t> RouteRef<'t> {
             route = host.and_then(|host| host.routes.get(at as usize)?.as_ref());
             cluster = route.and_then(|route| route.clusters.get(picked as usize));
         }
-        let levels = [
-            cluster,
-            route.map(|route| &route.own),
-            host.map(|host| &host.edits),
-            Some(&self.table.edits),
-        ];
-        let levels = levels.into_iter().flatten().map(side).filter(|edits| !edits.is_empty());
-        match self.table.config.header_order {
-            HeaderOrder::MostSpecificFirst => levels.collect(),
-            HeaderOrder::MostSpecificLast => levels.rev().collect(),
+        let mut levels =
+            [route.map(|route| &route.own), host.map(|host| &host.edits), Some(&self.table.edits)];
+        // The weighted cluster comes first in either order, as in Envoy.
+        if self.table.config.header_order == HeaderOrder::MostSpecificLast {
+            levels.reverse();
         }
+        let all = cluster.into_iter().chain(levels.into_iter().flatten());
+        all.map(side).filter(|edits| !edits.is_empty()).collect()
     }
 
-    /// The virtual cluster that counts the request: the first whose headers match, `other` if
-    /// there are some and none does, `None` if there are none.
+    /// The virtual cluster that counts the request: the first whose headers match. `None` if the
+    /// virtual host has none.
     #[must_use]
-    pub fn virtual_cluster(&self, input: &RouteInput<'_>) -> Option<&'t str> {
+    pub fn virtual_cluster(&self, input: &RouteInput<'_>) -> Option<VirtualClusterRef<'t>> {
         let clusters = &self.host.virtual_clusters;
         let found = clusters
             .iter()
             .find(|cluster| cluster.headers.iter().all(|header| header_matches(header, input)));
-        found.map(|cluster| &*cluster.name).or((!clusters.is_empty()).then_some("other"))
+        match found {
+            Some(cluster) => Some(VirtualClusterRef::Named(&cluster.name)),
+            None => (!clusters.is_empty()).then_some(VirtualClusterRef::Other),
+        }
+    }
+}
+
+/// A virtual cluster that counts a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VirtualClusterRef<'t> {
+    /// One of the virtual host's, by name.
+    Named(&'t str),
+    /// None of them: counted as `other`, and no name in logs.
+    Other,
+}
+
+impl<'t> VirtualClusterRef<'t> {
+    /// As counters name it.
+    #[must_use]
+    pub fn stat_name(self) -> &'t str {
+        match self {
+            Self::Named(name) => name,
+            Self::Other => "other",
+        }
+    }
+
+    /// As `%VIRTUAL_CLUSTER_NAME%` prints it.
+    #[must_use]
+    pub fn log_name(self) -> Option<&'t str> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::Other => None,
+        }
     }
 }

@@ -1,7 +1,5 @@
 //! One of several clusters, by weight.
 
-use http::HeaderMap;
-
 use super::input::{RouteInput, RuntimeKeys};
 use crate::config::route::WeightedClusters;
 use crate::config::route::action::{ClusterWeight, WeightedTarget};
@@ -34,11 +32,9 @@ fn at(random: u64, total: u64, weights: impl Iterator<Item = u32>) -> Option<u32
 
 /// The number that a header brings, if it is one, so that several proxies choose alike.
 fn random(clusters: &WeightedClusters, input: &RouteInput<'_>) -> u64 {
-    let named = |headers: &HeaderMap| -> Option<u64> {
-        let value = headers.get(clusters.random_header.as_ref()?)?;
-        value.to_str().ok()?.trim().parse().ok()
-    };
-    named(input.headers).unwrap_or(input.random)
+    let named = clusters.random_header.as_ref().and_then(|name| input.field(name));
+    let number = named.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok());
+    number.unwrap_or(input.random)
 }
 
 fn runtime_weight(prefix: &str, cluster: &ClusterWeight, runtime: &dyn RuntimeKeys) -> u32 {

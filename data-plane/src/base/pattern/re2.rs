@@ -13,26 +13,29 @@ use std::str::CharIndices;
 const REPEAT_MAX: u32 = 1000;
 
 pub(super) fn translate(source: &str) -> Result<String, String> {
-    let mut scanner =
-        Scanner { source, chars: source.char_indices().peekable(), out: String::new() };
+    let chars = source.char_indices().peekable();
+    let mut scanner = Scanner { source, chars, out: String::new() };
     // A repetition operator may not follow another one.
     let mut repeated = false;
+    let mut counts = Counts::default();
     while let Some((at, c)) = scanner.chars.next() {
         let repetition = match c {
-            '*' | '+' | '?' => Some(c.to_string()),
+            '*' | '+' | '?' => Some((c.to_string(), 1)),
             '{' => scanner.counted(at)?,
             _ => None,
         };
-        if let Some(operator) = repetition {
+        if let Some((operator, times)) = repetition {
             if repeated {
                 return Err(format!("bad repetition operator: {operator} after another one"));
             }
+            counts.repeat(times).map_err(|()| format!("invalid repetition size: {operator}"))?;
             scanner.out.push_str(&operator);
             scanner.keep_if('?');
             repeated = true;
             continue;
         }
         repeated = false;
+        counts.step(c);
         match c {
             '\\' => scanner.escape(false)?,
             '[' => scanner.class()?,
@@ -45,6 +48,41 @@ pub(super) fn translate(source: &str) -> Result<String, String> {
         }
     }
     Ok(scanner.out)
+}
+
+/// How often the atoms of the groups around the scanner are repeated: RE2 limits the product of
+/// nested counts too.
+#[derive(Default)]
+struct Counts {
+    /// Largest product inside each group that is open.
+    open: Vec<u32>,
+    /// Largest product inside this group so far.
+    group: u32,
+    /// Product inside the atom before the scanner.
+    atom: u32,
+}
+
+impl Counts {
+    fn step(&mut self, c: char) {
+        self.atom = 1;
+        match c {
+            '(' => {
+                self.open.push(self.group);
+                self.group = 1;
+            }
+            ')' => {
+                self.atom = self.group.max(1);
+                self.group = self.open.pop().unwrap_or(1).max(self.atom);
+            }
+            _ => self.group = self.group.max(1),
+        }
+    }
+
+    fn repeat(&mut self, times: u32) -> Result<(), ()> {
+        let product = self.atom.max(1).saturating_mul(times.max(1));
+        self.group = self.group.max(product);
+        if product > REPEAT_MAX { Err(()) } else { Ok(()) }
+    }
 }
 
 struct Scanner<'s> {
@@ -68,7 +106,7 @@ impl Scanner<'_> {
     }
 
     /// `{n}`, `{n,}` or `{n,m}` at `at`; anything else is a literal brace in RE2.
-    fn counted(&mut self, at: usize) -> Result<Option<String>, String> {
+    fn counted(&mut self, at: usize) -> Result<Option<(String, u32)>, String> {
         let rest = &self.source[at + 1..];
         let Some(end) = rest.find('}') else { return Ok(None) };
         let inside = &rest[..end];
@@ -77,13 +115,14 @@ impl Scanner<'_> {
         if low.is_empty() || !is_number(low) || !is_number(high) {
             return Ok(None);
         }
+        let mut times = 0;
         for bound in [low, high].into_iter().filter(|text| !text.is_empty()) {
-            if bound.parse::<u32>().map_or(true, |n| n > REPEAT_MAX) {
-                return Err(format!("invalid repetition size: {{{inside}}}"));
-            }
+            let bound = bound.parse::<u32>().ok().filter(|n| *n <= REPEAT_MAX);
+            let bound = bound.ok_or_else(|| format!("invalid repetition size: {{{inside}}}"))?;
+            times = times.max(bound);
         }
         self.skip(end + 1);
-        Ok(Some(format!("{{{inside}}}")))
+        Ok(Some((format!("{{{inside}}}"), times)))
     }
 
     /// After `(`: flags that only the `regex` crate knows are refused.

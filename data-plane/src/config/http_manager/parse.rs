@@ -21,7 +21,7 @@ use super::{
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::http_protocol::{StreamErrors, parse_common, parse_http1, parse_http2};
 use crate::config::resource::ParseCx;
-use crate::config::{access_log, field, source};
+use crate::config::{access_log, field, route, source};
 
 const REQUEST_HEADERS_KB_DEFAULT: u32 = 60;
 const STREAM_IDLE_DEFAULT: Duration = Duration::from_secs(300);
@@ -134,7 +134,7 @@ fn parse_routes(
     match specifier {
         None => Err(Reason::Missing.into()).at("route_specifier"),
         Some(RouteSpecifier::RouteConfig(config)) => {
-            let config = parse_inline(config, cx).at("route_config")?;
+            let config = route::parse(config, cx).at("route_config")?;
             Ok(RouteSource::Inline(Arc::new(config)))
         }
         Some(RouteSpecifier::Rds(rds)) => {
@@ -267,12 +267,4 @@ fn parse_access_log_options(hcm: &HttpConnectionManager) -> Result<AccessLogOpti
         flush_on_new_request: options.flush_access_log_on_new_request,
         flush_on_tunnel_established: options.flush_log_on_tunnel_successfully_established,
     })
-}
-
-/// Inline routes, until their parser is there.
-fn parse_inline(
-    _: proto::envoy::config::route::v3::RouteConfiguration,
-    _: &ParseCx<'_>,
-) -> Result<crate::config::route::RouteConfig, Problems> {
-    Err(Reason::NotSupported { what: "the field".into() }.into())
 }

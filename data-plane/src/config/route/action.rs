@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
 
-use super::{FilterOverrides, HeaderChanges};
+use super::{FilterOverrides, HeaderChanges, HeaderRef};
 use crate::base::names::ClusterName;
 use crate::base::pattern::Substitution;
 use crate::config::metadata::Metadata;
@@ -98,7 +98,7 @@ pub enum ClusterSpecifier {
     /// `cluster`.
     Cluster(ClusterName),
     /// `cluster_header`: the first value of that header names it.
-    Header(HeaderName),
+    Header(HeaderRef),
     /// `weighted_clusters`.
     Weighted(Box<WeightedClusters>),
 }
@@ -113,7 +113,7 @@ pub struct WeightedClusters {
     /// `runtime_key_prefix`: `prefix.name` in runtime replaces a weight.
     pub runtime_key_prefix: Option<Box<str>>,
     /// `header_name`: where the random value is read from, if it is there and a number.
-    pub random_header: Option<HeaderName>,
+    pub random_header: Option<HeaderRef>,
 }
 
 /// `WeightedCluster.ClusterWeight`.
@@ -139,7 +139,7 @@ pub enum WeightedTarget {
     /// `name`.
     Cluster(ClusterName),
     /// `cluster_header`.
-    Header(HeaderName),
+    Header(HeaderRef),
 }
 
 /// How `:path` changes on its way upstream.
@@ -157,7 +157,7 @@ pub enum HostRewrite {
     /// `auto_host_rewrite`: the chosen host's name.
     Auto,
     /// `host_rewrite_header`: the first value of that header, if not empty.
-    Header(HeaderName),
+    Header(HeaderRef),
     /// `host_rewrite_literal`.
     Literal(Box<str>),
     /// `host_rewrite_path_regex`: the path without its query, replaced.
@@ -190,7 +190,7 @@ pub enum HashSource {
     /// `header`.
     Header {
         /// `header_name`.
-        name: HeaderName,
+        name: HeaderRef,
         /// `regex_rewrite` of the value before it is hashed.
         rewrite: Option<Substitution>,
     },

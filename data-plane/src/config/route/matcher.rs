@@ -1,7 +1,5 @@
 //! What a request must look like (`envoy.config.route.v3.RouteMatch`); shape only.
 
-use std::sync::Arc;
-
 use http::HeaderName;
 
 use crate::base::pattern::{Case, Re2, StringMatcher};
@@ -74,7 +72,7 @@ pub struct RuntimeFraction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderMatcher {
     /// `name`.
-    pub name: MatchedHeader,
+    pub name: HeaderRef,
     /// What its value must be.
     pub test: HeaderTest,
     /// `invert_match`.
@@ -83,9 +81,9 @@ pub struct HeaderMatcher {
     pub missing_is_empty: bool,
 }
 
-/// Which field a condition looks at; pseudo headers stand beside the others.
+/// A field of a request by name; pseudo headers stand beside the others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum MatchedHeader {
+pub enum HeaderRef {
     /// `:authority`, also written `host`.
     Authority,
     /// `:method`.
@@ -96,8 +94,8 @@ pub enum MatchedHeader {
     Path,
     /// `:scheme`.
     Scheme,
-    /// Another name with a colon: no request has it.
-    Unknown(Arc<str>),
+    /// What is no header name, or an unknown one with a colon: no request has it.
+    Unknown(Box<str>),
 }
 
 /// What a header's value must be.

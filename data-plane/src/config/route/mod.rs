@@ -8,7 +8,13 @@
 //! `crate::route`, which indexes this model without changing it.
 
 pub mod action;
+mod action_rules;
+pub mod match_rules;
 pub mod matcher;
+mod parse;
+pub mod support;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -20,14 +26,16 @@ pub use action::{
     RouteTimeout, WeightedClusters,
 };
 pub use matcher::{
-    CookieMatcher, HeaderMatcher, HeaderTest, PathMatcher, QueryMatcher, QueryTest, RouteMatcher,
-    RuntimeFraction,
+    CookieMatcher, HeaderMatcher, HeaderRef, HeaderTest, PathMatcher, QueryMatcher, QueryTest,
+    RouteMatcher, RuntimeFraction,
 };
+
+pub use parse::{DIRECT_RESPONSE_BYTES_MAX, parse};
 
 use super::extension::FilterOverride;
 use super::header_mutation::HeaderValueOption;
 use super::metadata::Metadata;
-use crate::base::names::RouteConfigName;
+use crate::base::names::{ClusterName, RouteConfigName};
 
 /// A route table as it was configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +60,49 @@ pub struct RouteConfig {
     pub overrides: FilterOverrides,
     /// `metadata`.
     pub metadata: Metadata,
+}
+
+/// A cluster that a route names, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterUse<'a> {
+    /// Place of the virtual host.
+    pub virtual_host: usize,
+    /// Place of the route in it.
+    pub route: usize,
+    /// Place of the entry of `weighted_clusters`, if it is one.
+    pub weighted: Option<usize>,
+    /// The cluster.
+    pub name: &'a ClusterName,
+}
+
+impl RouteConfig {
+    /// All clusters that the table names outright, for `validate_clusters` and for warming.
+    pub fn clusters(&self) -> impl Iterator<Item = ClusterUse<'_>> {
+        let hosts = self.virtual_hosts.iter().enumerate();
+        let routes = hosts.flat_map(|(i, host)| {
+            host.routes.iter().enumerate().map(move |(j, route)| (i, j, &route.action))
+        });
+        routes.flat_map(|(virtual_host, route, action)| {
+            let named = named_clusters(action).into_iter();
+            named.map(move |(weighted, name)| ClusterUse { virtual_host, route, weighted, name })
+        })
+    }
+}
+
+fn named_clusters(action: &Action) -> Vec<(Option<usize>, &ClusterName)> {
+    let Action::Forward(forward) = action else { return Vec::new() };
+    match &forward.cluster {
+        ClusterSpecifier::Cluster(name) => vec![(None, name)],
+        ClusterSpecifier::Header(_) => Vec::new(),
+        ClusterSpecifier::Weighted(weighted) => {
+            let named = weighted.clusters.iter().enumerate();
+            let named = named.filter_map(|(at, cluster)| match &cluster.target {
+                action::WeightedTarget::Cluster(name) => Some((Some(at), name)),
+                action::WeightedTarget::Header(_) => None,
+            });
+            named.collect()
+        }
+    }
 }
 
 /// The changes to headers that one level makes; removals come first, then the list in its order.

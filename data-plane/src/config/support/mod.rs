@@ -28,7 +28,7 @@ fn rows() -> Vec<PolicyRow<'static>> {
 }
 
 fn route_rows() -> &'static [PolicyRow<'static>] {
-    &[]
+    super::route::support::ROWS
 }
 
 /// The table with the rows of those extensions added; costs some milliseconds, so make it once.
