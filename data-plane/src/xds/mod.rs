@@ -18,6 +18,8 @@ pub mod service;
 pub mod status;
 pub mod stream;
 pub mod subscriptions;
+#[cfg(test)]
+mod tests;
 pub mod type_url;
 mod watcher;
 mod wire;

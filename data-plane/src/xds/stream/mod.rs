@@ -22,7 +22,7 @@ mod nack;
 mod sotw;
 mod subscription;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod timers;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -157,7 +157,7 @@ pub(super) fn wrapped(type_url: &TypeUrl, text: &str) -> RawResource {
 }
 
 /// Reads `name=value`; the value `bad` breaks a rule, bytes without `=` are no resource.
-pub(super) fn decoder() -> Decode<String> {
+pub(in crate::xds) fn decoder() -> Decode<String> {
     Arc::new(|_, raw: &Bytes| {
         let text = std::str::from_utf8(raw).unwrap_or("");
         let Some((name, value)) = text.split_once('=') else {
@@ -220,7 +220,7 @@ pub(super) fn line_of_request(request: &Request) -> String {
 }
 
 /// `CDS@1 +a=1 ~b -c !d` for an update; other events by their name.
-pub(super) fn line_of_event(event: &Event<String>) -> String {
+pub(in crate::xds) fn line_of_event(event: &Event<String>) -> String {
     match event {
         Event::Connect => "connect".into(),
         Event::Disconnected { failed, .. } => if *failed { "failed" } else { "ended" }.into(),
