@@ -35,6 +35,12 @@ use crate::telemetry::stats::{ControlPlaneStat, Group};
 /// at 4 MiB, which a large mesh exceeds; memory is only taken as bytes arrive.
 pub const MESSAGE_BYTES_MAX_DEFAULT: usize = 512 << 20;
 
+/// Longest silence before a PING: beyond the 5 minutes that gRPC servers allow by default.
+const KEEPALIVE_INTERVAL_MAX: Duration = Duration::from_secs(600);
+
+/// HTTP/2 windows: large responses should not wait for a round trip each 64 KiB.
+const WINDOW_BYTES: u32 = 4 << 20;
+
 /// Requests that may wait for the transport before the core is asked for no more.
 const OUTGOING_MAX: usize = 64;
 
@@ -42,8 +48,6 @@ const OUTGOING_MAX: usize = 64;
 pub struct Server {
     /// Opens connections.
     pub connect: Arc<dyn Connect>,
-    /// How long opening one may take, handshakes included.
-    pub connect_timeout: Duration,
     /// `:authority`.
     pub authority: String,
     /// The method, such as [`super::service::ADS_DELTA`].
@@ -76,18 +80,34 @@ impl Default for Keepalive {
     }
 }
 
+impl Keepalive {
+    /// Servers end connections that bring more PINGs than they like, after the third by gRPC's
+    /// rules, and the reason never reaches a stream that they had begun to serve. So a connection
+    /// that was lost after that many is followed by one with half as many, as gRPC asks. What the
+    /// kernel watches ([`super::connect::dial`]) still notices a cut within the 30 s.
+    fn adapt(&mut self, ending: Ending, lasted: Duration) {
+        if ending == Ending::Connection && lasted >= 3 * self.interval {
+            self.interval = (2 * self.interval).min(KEEPALIVE_INTERVAL_MAX);
+        }
+    }
+}
+
 /// What a conversation reports.
 enum Said {
     Opened,
     Response(Response),
-    Closed { reason: String, calm: Calm },
+    Closed { reason: String, ending: Ending },
 }
 
-/// Whether the server complained of too many PINGs (`ENHANCE_YOUR_CALM`).
+/// What ended a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Calm {
-    Asked,
-    Fine,
+enum Ending {
+    /// The call, by the server or for what it sent.
+    Call,
+    /// The connection, without a word that reached the stream.
+    Connection,
+    /// The connection: a PING was not answered.
+    PingUnanswered,
 }
 
 /// One gRPC call; ends with its task when dropped.
@@ -107,6 +127,7 @@ pub(super) async fn run<V: Clone>(
     gauges.connected(0);
     let server = Arc::new(server);
     let mut keepalive = server.keepalive;
+    let mut opened_at = None;
     let mut talk: Option<Conversation> = None;
     loop {
         if pump.turn() {
@@ -128,18 +149,18 @@ pub(super) async fn run<V: Clone>(
             Woken::Again | Woken::Input(None) => {}
             Woken::Input(Some(Said::Opened)) => {
                 gauges.connected(1);
+                opened_at = Some(clock::now());
                 pump.handle(Input::Opened);
             }
             Woken::Input(Some(Said::Response(response))) => {
                 gauges.identified(&response);
                 pump.handle(Input::Response(response));
             }
-            Woken::Input(Some(Said::Closed { reason, calm })) => {
+            Woken::Input(Some(Said::Closed { reason, ending })) => {
                 talk = None;
                 gauges.connected(0);
-                tracing::warn!(server = %server.authority, %reason, "xDS stream ended");
-                if calm == Calm::Asked {
-                    keepalive = None;
+                if let (Some(keepalive), Some(opened_at)) = (&mut keepalive, opened_at.take()) {
+                    keepalive.adapt(ending, clock::now() - opened_at);
                 }
                 pump.handle(Input::Closed { reason });
             }
@@ -168,12 +189,12 @@ impl Conversation {
         let (said, inbox) = mpsc::channel(1);
         let server = Arc::clone(server);
         let task = task::spawn("xds-stream", async move {
-            let (reason, calm) = match converse(&server, keepalive, requests, &said).await {
-                Ok(()) => ("the server ended the stream".to_owned(), Calm::Fine),
-                Err(end) => (end.reason, end.calm),
+            let (reason, ending) = match converse(&server, keepalive, requests, &said).await {
+                Ok(()) => ("the server ended the stream".to_owned(), Ending::Call),
+                Err(end) => (end.reason, end.ending),
             };
             // Nobody listens only where nobody cares.
-            let _unheard = said.send(Said::Closed { reason, calm }).await;
+            let _unheard = said.send(Said::Closed { reason, ending }).await;
         });
         Self { outgoing, inbox, _task: task }
     }
@@ -182,7 +203,7 @@ impl Conversation {
 /// Why a conversation ended.
 struct End {
     reason: String,
-    calm: Calm,
+    ending: Ending,
 }
 
 async fn converse(
@@ -191,10 +212,11 @@ async fn converse(
     requests: mpsc::Receiver<Request>,
     said: &mpsc::Sender<Said>,
 ) -> Result<(), End> {
-    let opened = tokio::time::timeout(server.connect_timeout, open(server, keepalive)).await;
+    let limit = server.connect.timeout();
+    let opened = tokio::time::timeout(limit, open(server, keepalive)).await;
     let channel = opened.unwrap_or_else(|_| {
-        let reason = format!("no connection within {:?}", server.connect_timeout);
-        Err(End { reason, calm: Calm::Fine })
+        let reason = format!("no connection within {limit:?}");
+        Err(End { reason, ending: Ending::Connection })
     })?;
     let _unheard = said.send(Said::Opened).await;
     let mut grpc = Grpc::new(channel).max_decoding_message_size(server.message_bytes_max);
@@ -214,10 +236,13 @@ async fn converse(
 }
 
 async fn open(server: &Server, keepalive: Option<Keepalive>) -> Result<Channel, End> {
-    let wrong = |error: String| End { reason: error, calm: Calm::Fine };
+    let wrong = |error: String| End { reason: error, ending: Ending::Connection };
     let io = server.connect.connect().await.map_err(|error| wrong(error.to_string()))?;
     let uri = format!("http://{}", server.authority);
-    let mut endpoint = Endpoint::from_shared(uri).map_err(|e| wrong(e.to_string()))?;
+    let mut endpoint = Endpoint::from_shared(uri)
+        .map_err(|error| wrong(error.to_string()))?
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES);
     if let Some(keepalive) = keepalive {
         endpoint = endpoint
             .http2_keep_alive_interval(keepalive.interval)
@@ -230,19 +255,21 @@ async fn open(server: &Server, keepalive: Option<Keepalive>) -> Result<Channel, 
 
 impl End {
     fn of_call(status: &GrpcStatus) -> Self {
-        let calm = match status.source().is_some_and(asks_for_calm) {
-            true => Calm::Asked,
-            false => Calm::Fine,
+        // A status that the server sent has no cause on this side.
+        let ending = match status.source() {
+            None => Ending::Call,
+            Some(error) if is_timeout(error) => Ending::PingUnanswered,
+            Some(_) => Ending::Connection,
         };
         let mut reason = format!("{:?}: {}", status.code(), status.message());
         append_sources(&mut reason, status.source());
-        Self { reason, calm }
+        Self { reason, ending }
     }
 
     fn of_transport(error: &tonic::transport::Error) -> Self {
         let mut reason = error.to_string();
         append_sources(&mut reason, error.source());
-        Self { reason, calm: Calm::Fine }
+        Self { reason, ending: Ending::Connection }
     }
 }
 
@@ -257,10 +284,9 @@ fn append_sources(reason: &mut String, mut source: Option<&(dyn std::error::Erro
     }
 }
 
-fn asks_for_calm(error: &(dyn std::error::Error + 'static)) -> bool {
-    let calm = Some(h2::Reason::ENHANCE_YOUR_CALM);
-    let here = error.downcast_ref::<h2::Error>().is_some_and(|h2| h2.reason() == calm);
-    here || error.source().is_some_and(asks_for_calm)
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    let here = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout);
+    here || error.source().is_some_and(is_timeout)
 }
 
 /// Gives away the one connection that was opened; a channel that lost it has to end, since a new
@@ -311,5 +337,26 @@ impl Gauges {
             stats.add(WorkerId::CONTROL, ControlPlaneStat::RateLimitEnforced, more);
             self.enforced = enforced;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn k4_pings_get_rarer_only_where_they_may_be_why_the_connection_was_lost() {
+        let mut keepalive = Keepalive::default();
+        let second = Duration::from_secs(1);
+        keepalive.adapt(Ending::Connection, 59 * second);
+        keepalive.adapt(Ending::Call, 3600 * second);
+        keepalive.adapt(Ending::PingUnanswered, 3600 * second);
+        assert_eq!(keepalive, Keepalive::default());
+        keepalive.adapt(Ending::Connection, 60 * second);
+        assert_eq!(keepalive.interval, 40 * second);
+        for _ in 0..10 {
+            keepalive.adapt(Ending::Connection, 3600 * second);
+        }
+        assert_eq!(keepalive.interval, KEEPALIVE_INTERVAL_MAX);
     }
 }

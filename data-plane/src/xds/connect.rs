@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::address::Address;
+use crate::config::cluster::{ClusterConfig, Discovery};
+use crate::config::error::{Problems, Reason};
 
 /// A byte stream in both directions.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -28,24 +30,48 @@ pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<BoxedIo>> + Sen
 pub trait Connect: Send + Sync {
     /// Opens one. Called again for each new stream; may choose another endpoint each time.
     fn connect(&self) -> Connecting<'_>;
+
+    /// How long opening one may take, all handshakes included (`Cluster.connect_timeout`).
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(5)
+    }
 }
 
 /// Plain connections to the endpoints of a static cluster, one after the other.
 #[derive(Debug)]
 pub struct PlainConnector {
     addresses: Vec<Address>,
+    timeout: Duration,
     next: AtomicUsize,
 }
 
 impl PlainConnector {
     /// Connects to `addresses` in turn.
     #[must_use]
-    pub fn new(addresses: Vec<Address>) -> Self {
-        Self { addresses, next: AtomicUsize::new(0) }
+    pub fn new(addresses: Vec<Address>, timeout: Duration) -> Self {
+        Self { addresses, timeout, next: AtomicUsize::new(0) }
+    }
+
+    /// Connects to the endpoints that are written into `cluster`; names are resolved each time.
+    ///
+    /// # Errors
+    /// The cluster's endpoints come by EDS, which needs a server to begin with (§2.2).
+    pub fn to_cluster(cluster: &ClusterConfig) -> Result<Self, Problems> {
+        if let Discovery::Eds { .. } = cluster.discovery {
+            let got = format!("'{}', whose endpoints come by EDS", cluster.name);
+            return Err(Reason::Invalid { got, must: "a static cluster".into() }.into());
+        }
+        let endpoints = cluster.load_assignment.localities.iter().flat_map(|l| &l.endpoints);
+        let addresses = endpoints.map(|endpoint| endpoint.address.clone()).collect();
+        Ok(Self::new(addresses, cluster.connect_timeout))
     }
 }
 
 impl Connect for PlainConnector {
+    fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     fn connect(&self) -> Connecting<'_> {
         Box::pin(async {
             let turn = self.next.fetch_add(1, Ordering::Relaxed);

@@ -11,7 +11,9 @@
 pub mod client;
 pub mod connect;
 mod counters;
+pub mod decode;
 pub mod file;
+mod journal;
 pub mod node;
 mod pump;
 pub mod service;
@@ -25,6 +27,7 @@ mod watcher;
 mod wire;
 
 pub use counters::WatchStats;
+pub use decode::decoder;
 pub use stream::{Changed, Decode, Decoded, Event, Rejected, Update};
 pub use subscriptions::{Connectors, Options, Subscriptions, Watch};
 pub use type_url::TypeUrl;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::counters::Counters;
+use super::journal::Journal;
 use super::status::Status;
 use super::stream::{AdsStream, Event, Input};
 use crate::base::clock;
@@ -32,6 +33,7 @@ pub(super) struct Pump<V> {
     commands: mpsc::Receiver<Input>,
     pub(super) reporter: Reporter<V>,
     outbox: VecDeque<Event<V>>,
+    journal: Journal,
 }
 
 /// Why a wait ended.
@@ -50,7 +52,7 @@ impl<V: Clone> Pump<V> {
         commands: mpsc::Receiver<Input>,
         reporter: Reporter<V>,
     ) -> Self {
-        Self { stream, commands, reporter, outbox: VecDeque::new() }
+        Self { stream, commands, reporter, outbox: VecDeque::new(), journal: Journal::default() }
     }
 
     /// Does what is due, records events and says whether a transport is asked for.
@@ -62,6 +64,7 @@ impl<V: Clone> Pump<V> {
                 connect = true;
                 continue;
             }
+            self.journal.record(&event, clock::now());
             let now = clock::system_now();
             self.reporter.status.record(&event, now);
             self.reporter.counters.record(&event, now);

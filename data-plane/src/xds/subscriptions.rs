@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proto::envoy::config::core::v3::Node;
@@ -31,8 +30,6 @@ use crate::telemetry::stats::{ControlPlaneStat, Registry, Scope};
 const EVENTS_MAX: usize = 64;
 /// Commands that may wait for a source; sources take them whatever else they wait for.
 const COMMANDS_MAX: usize = 256;
-/// How long a connection to a management server may take, handshakes included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Finds the way to the cluster of a gRPC service; the program knows its static clusters and TLS.
 pub trait Connectors: Send + Sync {
@@ -55,6 +52,8 @@ pub struct Options<V> {
     pub decode: Decode<V>,
     /// Where `control_plane.` counts; `None` counts nowhere.
     pub registry: Option<Registry>,
+    /// HTTP/2 PINGs on streams (K4); [`Keepalive::default`] unless tests need another.
+    pub keepalive: Option<Keepalive>,
     /// Seed of all jitter.
     pub seed: u64,
 }
@@ -209,14 +208,13 @@ impl<V: Clone + Send + 'static> Subscriptions<V> {
         let bytes_max = service.max_receive_message_bytes.and_then(|max| max.try_into().ok());
         let server = Server {
             connect,
-            connect_timeout: CONNECT_TIMEOUT,
             authority: authority(service),
             method,
             variant: api.variant,
             node: Arc::clone(&self.options.node),
             metadata: metadata(service)?,
             message_bytes_max: bytes_max.unwrap_or(MESSAGE_BYTES_MAX_DEFAULT),
-            keepalive: Some(Keepalive::default()),
+            keepalive: self.options.keepalive,
         };
         let registry = self.options.registry.as_ref();
         let stats = registry.map(|r| r.group::<ControlPlaneStat>(Scope::plain("control_plane.")));

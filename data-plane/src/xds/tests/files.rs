@@ -59,6 +59,7 @@ async fn client() -> Client {
         connectors: Arc::new(OneServer(server.endpoint.clone())),
         decode: decode_clusters(),
         registry: None,
+        keepalive: None,
         seed: 3,
     };
     let (subscriptions, events) = Subscriptions::new(options).expect("nothing to go wrong");

@@ -2,6 +2,7 @@
 
 mod ads;
 mod files;
+mod keepalive;
 mod server;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use self::server::Endpoint;
+use super::client::Keepalive;
 use super::connect::{Connect, PlainConnector};
 use super::stream::tests::{decoder, line_of_event};
 use super::stream::{Event, Variant};
@@ -31,7 +33,7 @@ struct OneServer(Endpoint);
 
 impl Connectors for OneServer {
     fn connector(&self, _: &GrpcServiceConfig) -> Result<Arc<dyn Connect>, Problems> {
-        Ok(Arc::new(PlainConnector::new(vec![self.0.address()])))
+        Ok(Arc::new(PlainConnector::new(vec![self.0.address()], LONG)))
     }
 }
 
@@ -54,6 +56,14 @@ pub(super) fn api(variant: Variant, service: GrpcServiceConfig) -> Arc<ApiSource
 
 impl Client {
     pub(super) fn new(ads: Option<Arc<ApiSource>>, endpoint: &Endpoint) -> Self {
+        Self::with_keepalive(ads, endpoint, None)
+    }
+
+    pub(super) fn with_keepalive(
+        ads: Option<Arc<ApiSource>>,
+        endpoint: &Endpoint,
+        keepalive: Option<Keepalive>,
+    ) -> Self {
         let registry = Registry::new(0);
         let node = proto::envoy::config::core::v3::Node { id: "n1".into(), ..Default::default() };
         let options = Options {
@@ -62,6 +72,7 @@ impl Client {
             connectors: Arc::new(OneServer(endpoint.clone())),
             decode: decoder(),
             registry: Some(registry.clone()),
+            keepalive,
             seed: 3,
         };
         let (subscriptions, events) = Subscriptions::new(options).expect("the source is good");
