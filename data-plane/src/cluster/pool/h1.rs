@@ -15,19 +15,19 @@ use crate::telemetry::stats::ClusterStat;
 /// An HTTP/1 connection to an upstream host.
 pub type H1Conn = ClientConn<Socket>;
 
-/// One in a pool; empty while a request has it.
+/// One in a pool; empty while a request has it. Boxed, since it changes hands twice a request.
 #[derive(Debug)]
-pub struct H1(RefCell<Option<H1Conn>>);
+pub struct H1(RefCell<Option<Box<H1Conn>>>);
 
 impl Conn for H1 {
-    type Handle = H1Conn;
+    type Handle = Box<H1Conn>;
     const TOTAL: ClusterStat = ClusterStat::UpstreamCxHttp1Total;
 
-    fn open(&self) -> Option<H1Conn> {
+    fn open(&self) -> Option<Box<H1Conn>> {
         self.0.take()
     }
 
-    fn restore(&self, mut conn: H1Conn) -> Restored {
+    fn restore(&self, mut conn: Box<H1Conn>) -> Restored {
         if !conn.reusable() {
             return match conn.io().try_closed() {
                 true => Restored::Closed,
@@ -72,7 +72,8 @@ pub(super) fn opener(
             (Arc::clone(&host), Rc::clone(&options), Rc::clone(&buffers));
         Box::pin(async move {
             let socket = connect(host.address(), &connect_options).await?;
-            Ok(H1(RefCell::new(Some(ClientConn::new(socket, options, buffers)))))
+            let conn = Box::new(ClientConn::new(socket, options, buffers));
+            Ok(H1(RefCell::new(Some(conn))))
         })
     })
 }
