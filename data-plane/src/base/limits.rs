@@ -25,7 +25,13 @@ impl Bounded {
     /// [`Bounded::give_back`].
     #[must_use]
     pub fn try_take(&self) -> bool {
-        let one_more = |used: u32| (used < self.max).then(|| used + 1);
+        self.try_take_below(self.max)
+    }
+
+    /// As [`Bounded::try_take`], with a limit that depends on the moment.
+    #[must_use]
+    pub fn try_take_below(&self, max: u32) -> bool {
+        let one_more = |used: u32| (used < max).then(|| used + 1);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 

@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::base::limits::Bounded;
-use crate::config::cluster::Thresholds;
+use crate::config::cluster::{RetryBudget, Thresholds};
 use crate::telemetry::stats::ClusterStat;
 
 /// Envoy's `core.v3.RoutingPriority`.
@@ -58,6 +58,7 @@ struct Level {
     retries: Bounded,
     /// Pools of this priority; their number has no limit.
     pools: AtomicU32,
+    retry_budget: Option<RetryBudget>,
     track_remaining: bool,
 }
 
@@ -69,6 +70,7 @@ impl Level {
             requests: Bounded::new(thresholds.max_requests),
             retries: Bounded::new(thresholds.max_retries),
             pools: AtomicU32::new(0),
+            retry_budget: thresholds.retry_budget,
             track_remaining: thresholds.track_remaining,
         }
     }
@@ -79,6 +81,19 @@ impl Level {
             LimitKind::PendingRequests => &self.pending,
             LimitKind::Requests => &self.requests,
             LimitKind::Retries => &self.retries,
+        }
+    }
+
+    /// What the limit is now: a retry budget follows the requests in progress.
+    fn max(&self, kind: LimitKind) -> u32 {
+        match (kind, self.retry_budget) {
+            (LimitKind::Retries, Some(budget)) => {
+                let active = u64::from(self.requests.used()) + u64::from(self.pending.used());
+                let share = active * u64::from(budget.budget_basis_points) / 10_000;
+                let share = u32::try_from(share).unwrap_or(u32::MAX);
+                share.max(budget.min_retry_concurrency)
+            }
+            _ => self.of(kind).max(),
         }
     }
 }
@@ -112,7 +127,8 @@ impl Limits {
         priority: RoutingPriority,
         kind: LimitKind,
     ) -> Result<Permit<O>, Overflow> {
-        if owner.as_ref().counter(priority, kind).try_take() {
+        let level = owner.as_ref().level(priority);
+        if level.of(kind).try_take_below(level.max(kind)) {
             Ok(Permit { owner, priority, kind })
         } else {
             Err(Overflow(kind))
@@ -159,8 +175,9 @@ impl Limits {
         let pools_left = level.track_remaining.then(|| (pools, u64::MAX - made));
         let limits = names.iter().flat_map(|(kind, open, remaining)| {
             let counter = level.of(*kind);
-            let left = level.track_remaining.then(|| u64::from(counter.remaining()));
-            let open = (*open, u64::from(counter.is_full()));
+            let (used, max) = (counter.used(), level.max(*kind));
+            let left = level.track_remaining.then(|| u64::from(max.saturating_sub(used)));
+            let open = (*open, u64::from(used >= max));
             [Some(open), left.map(|left| (*remaining, left))].into_iter().flatten()
         });
         limits.chain(pools_left)

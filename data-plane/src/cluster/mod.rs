@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, Cache, Guard};
 
 pub use circuit::{LimitKind, Limits, Overflow, Permit, RoutingPriority};
 pub use host::{Answered, Host, HostAddress};
@@ -102,6 +102,11 @@ impl Cluster {
         self.hosts.load()
     }
 
+    /// A worker's cheap way to the hosts.
+    pub(crate) fn host_cache(self: &Arc<Self>) -> HostCache {
+        Cache::new(HostsOf(Arc::clone(self)))
+    }
+
     /// Takes over endpoints, with names resolved by `resolve`. To be called by one thread at a
     /// time (the control runtime). Hosts whose address stays are kept. Returns whether anything
     /// changed.
@@ -169,6 +174,21 @@ impl Cluster {
     /// Marks it as replaced or removed.
     pub fn set_removed(&self) {
         self.removed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Follows a cluster's hosts: a pointer compare while nothing changes.
+pub(crate) type HostCache = Cache<HostsOf, Arc<HostSet>>;
+
+/// A cluster, as the holder of its hosts.
+#[derive(Clone, Debug)]
+pub(crate) struct HostsOf(Arc<Cluster>);
+
+impl std::ops::Deref for HostsOf {
+    type Target = ArcSwap<HostSet>;
+
+    fn deref(&self) -> &ArcSwap<HostSet> {
+        &self.0.hosts
     }
 }
 

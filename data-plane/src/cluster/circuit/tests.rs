@@ -123,3 +123,19 @@ fn untracked_remaining_is_no_gauge() {
     assert_eq!(high.len(), 4);
     assert!(high.contains(&(ClusterStat::CircuitBreakersHighRqOpen, 0)));
 }
+
+#[test]
+fn a_retry_budget_follows_the_requests_in_progress() {
+    let budget = RetryBudget { budget_basis_points: 2_000, min_retry_concurrency: 1 };
+    let thresholds = Thresholds { retry_budget: Some(budget), ..Thresholds::default() };
+    let owner = Owner(Arc::new(Limits::new(&thresholds, &Thresholds::default())));
+    let take = |kind| Limits::try_acquire(&owner, RoutingPriority::Default, kind);
+    let first = take(LimitKind::Retries).unwrap();
+    let overflow = take(LimitKind::Retries).unwrap_err();
+    assert_eq!(overflow, Overflow(LimitKind::Retries));
+    let requests: Vec<_> = (0..10).map(|_| take(LimitKind::Requests).unwrap()).collect();
+    let second = take(LimitKind::Retries).unwrap();
+    assert!(take(LimitKind::Retries).is_err());
+    drop((first, second, requests));
+    assert_eq!(owner.0.counter(RoutingPriority::Default, LimitKind::Retries).used(), 0);
+}

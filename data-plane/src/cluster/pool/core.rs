@@ -97,6 +97,8 @@ pub(super) struct Entry<C> {
     draining: Cell<bool>,
     listed: Cell<bool>,
     idle_since: Cell<Instant>,
+    /// The pool's, when it was made.
+    epoch: u32,
 }
 
 impl<C> Entry<C> {
@@ -123,6 +125,8 @@ pub(super) struct Pool<C: Conn> {
     opener: Box<dyn Fn() -> Opening<C>>,
     /// Told when a connection's timers may be due before the next sweep.
     sweeper: Rc<Notify>,
+    /// Connections of an earlier one take no more requests.
+    epoch: Cell<u32>,
     inner: RefCell<Inner<C>>,
 }
 
@@ -153,7 +157,8 @@ impl<C: Conn> Pool<C> {
     ) -> Rc<Self> {
         owner.cluster.limits().pool_made(owner.priority);
         let inner = Inner { ready: Vec::new(), pending: VecDeque::new(), open: 0, connecting: 0 };
-        Rc::new(Self { owner, rules, opener, sweeper, inner: RefCell::new(inner) })
+        let (epoch, inner) = (Cell::new(0), RefCell::new(inner));
+        Rc::new(Self { owner, rules, opener, sweeper, epoch, inner })
     }
 
     /// A connection for a request.
@@ -259,6 +264,9 @@ impl<C: Conn> Pool<C> {
     /// Lists a connection that has room again, or closes it if it is not to be used again.
     fn settle(self: &Rc<Self>, entry: &Rc<Entry<C>>, ended: Ended, exchange: Exchange) {
         let ended = self.left_by_peer(entry).unwrap_or(ended);
+        if entry.epoch != self.epoch.get() {
+            entry.draining.set(true);
+        }
         if entry.draining.get() || self.owner.is_gone() {
             self.unlist(entry);
             self.retire_if_unused(entry, ended, exchange);
@@ -350,6 +358,7 @@ impl<C: Conn> Pool<C> {
             draining: Cell::new(false),
             listed: Cell::new(false),
             idle_since: Cell::new(clock::now()),
+            epoch: self.epoch.get(),
         });
         self.inner.borrow_mut().open += 1;
         let timers = [self.rules.idle_timeout, self.rules.max_age];
@@ -402,6 +411,17 @@ impl<C: Conn> Pool<C> {
     pub(super) fn cancel(&self, ticket: &Rc<Ticket<C>>) {
         self.inner.borrow_mut().pending.retain(|other| !Rc::ptr_eq(other, ticket));
         self.owner.inc(ClusterStat::UpstreamRqCancelled);
+    }
+
+    /// Lets no connection that was made so far take another request; idle ones close at once.
+    pub(super) fn drain(self: &Rc<Self>) {
+        self.epoch.set(self.epoch.get().wrapping_add(1));
+        let listed = self.inner.borrow().ready.clone();
+        for entry in listed {
+            entry.draining.set(true);
+            self.unlist(&entry);
+            self.retire_if_unused(&entry, Ended::Local, Exchange::Complete);
+        }
     }
 
     /// Closes connections that are idle for too long, too old, closed by the peer or not wanted

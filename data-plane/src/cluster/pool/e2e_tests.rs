@@ -148,6 +148,21 @@ async fn hosts_that_leave_lose_their_idle_connections() {
     assert!(rig.pools.upstreams.borrow().is_empty());
 }
 
+#[tokio::test(flavor = "local")]
+async fn a_change_of_hosts_closes_all_connections_if_asked_to() {
+    let (one, _server) = server(1000).await;
+    let rig = Rig::new(&[one], |config| {
+        config.lb_common.close_connections_on_host_set_change = true;
+    });
+    let mut lease = rig.lease().await.unwrap();
+    get(&mut lease).await;
+    lease.finish(Reuse::Keep);
+    let more = endpoints(vec![locality("", 0, &[one, 1])]);
+    rig.cluster.set_endpoints(Arc::new(more), &crate::cluster::build::no_names);
+    rig.pools.sweep(clock::now());
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxActive), 0);
+}
+
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn the_sweeper_closes_idle_connections_in_time() {
     let (port, _server) = server(1000).await;

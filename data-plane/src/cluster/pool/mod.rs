@@ -21,6 +21,7 @@ mod lease;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -41,7 +42,7 @@ use self::lease::{Claim, Claiming};
 use super::circuit::RoutingPriority;
 use super::lb::PickCx;
 use super::pick::Picker;
-use super::{Cluster, Host};
+use super::{Cluster, Host, HostCache};
 use crate::base::clock::{self, Instant};
 use crate::codec::h1::ClientOptions;
 use crate::codec::io::BufferPool;
@@ -88,7 +89,7 @@ struct Shared {
 pub struct Pools {
     shared: Rc<Shared>,
     /// By the cluster's address, which its `Upstream` keeps alive.
-    upstreams: RefCell<HashMap<*const Cluster, Rc<Upstream>>>,
+    upstreams: RefCell<HashMap<*const Cluster, Rc<Upstream>, ByAddress>>,
     seed: Cell<u64>,
 }
 
@@ -141,6 +142,29 @@ impl Pools {
     }
 }
 
+/// Hashing of addresses, which nobody outside chooses: one multiplication.
+#[derive(Clone, Copy, Debug, Default)]
+struct AddressHasher(u64);
+
+type ByAddress = BuildHasherDefault<AddressHasher>;
+
+impl Hasher for AddressHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_usize(usize::from(*byte));
+        }
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        // An odd constant spreads the bits upwards; the table uses the highest ones.
+        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// One cluster on one worker.
 #[derive(Debug)]
 pub struct Upstream {
@@ -153,6 +177,7 @@ pub struct Upstream {
 
 #[derive(Debug)]
 struct State {
+    hosts: HostCache,
     picker: Picker,
     rng: fastrand::Rng,
     /// By place in the picker's host set; made when first picked.
@@ -173,6 +198,7 @@ impl Upstream {
         let (common, limit) = (&config.http.common, config.per_connection_buffer_limit_bytes);
         let set = Arc::clone(&cluster.hosts());
         let state = State {
+            hosts: cluster.host_cache(),
             pools: vec![None; set.hosts().len()],
             picker: Picker::new(set),
             rng: fastrand::Rng::with_seed(seed),
@@ -236,11 +262,14 @@ impl Upstream {
 impl State {
     /// Follows the cluster's host set; hosts that stay keep their connections.
     fn refresh(&mut self, cluster: &Cluster) {
-        let current = cluster.hosts();
-        if Arc::ptr_eq(&current, self.picker.set()) {
+        let current = self.hosts.load();
+        if Arc::ptr_eq(current, self.picker.set()) {
             return;
         }
-        let set = Arc::clone(&current);
+        let set = Arc::clone(current);
+        if cluster.config().lb_common.close_connections_on_host_set_change {
+            self.pools.iter().flatten().for_each(|pool| pool.drain());
+        }
         let mut known: HashMap<*const Host, Rc<HostPool>> =
             self.pools.drain(..).flatten().map(|pool| (Arc::as_ptr(&pool.host), pool)).collect();
         self.pools = set.hosts().iter().map(|host| known.remove(&Arc::as_ptr(host))).collect();
@@ -330,6 +359,12 @@ impl HostPool {
             expected_streams,
         };
         Pool::new(Rc::new(owner), rules, opener, Rc::clone(&self.shared.sweeper))
+    }
+
+    /// No connection made so far takes another request.
+    fn drain(&self) {
+        self.h1.borrow().iter().for_each(|pool| pool.drain());
+        self.h2.borrow().iter().for_each(|pool| pool.drain());
     }
 
     fn is_empty(&self) -> bool {

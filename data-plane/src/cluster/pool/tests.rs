@@ -352,6 +352,24 @@ async fn a_removed_host_keeps_no_connection_but_ends_none_under_a_request() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_drained_pool_makes_new_connections_and_ends_none_under_a_request() {
+    let rig = Rig::new(Thresholds::default(), RULES);
+    let (mut one, mut two) = (rig.pool.lease(), rig.pool.lease());
+    rig.succeed(0).await;
+    rig.succeed(1).await;
+    let (one, two) = (leased(&mut one), leased(&mut two));
+    one.finish(Reuse::Keep);
+    rig.pool.drain();
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxActive), 1);
+    two.finish(Reuse::Keep);
+    rig.assert_at_rest(0);
+    let mut next = rig.pool.lease();
+    rig.succeed(2).await;
+    leased(&mut next).finish(Reuse::Keep);
+    rig.assert_at_rest(1);
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_shared_connection_carries_many_and_outlives_a_broken_one() {
     let rig = Rig::new(Thresholds::default(), Rules { expected_streams: 2, ..RULES });
     let mut waiting: Vec<_> = (0..3).map(|_| rig.pool.lease()).collect();
