@@ -1,1 +1,25 @@
-//! Placeholder.
+//! `xds-server`: a control plane for Envoy and for `data-plane`.
+//!
+//! Layers, each using only those to its right:
+//! `main → app → {service, admin} → {session, store} → {translate, snapshot} → intent`.
+//! What an operator writes ends at `translate`; Envoy's messages begin there. A library first:
+//! no process-wide state, so that many servers can run in one process.
+
+pub mod accept;
+pub mod admin;
+pub mod app;
+pub mod canonical;
+pub mod check;
+pub mod cli;
+pub mod clock;
+pub mod intent;
+pub mod metrics;
+pub mod references;
+pub mod service;
+pub mod session;
+pub mod snapshot;
+pub mod source;
+pub mod status;
+pub mod store;
+pub mod stream;
+pub mod translate;

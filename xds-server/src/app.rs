@@ -1,0 +1,323 @@
+//! A whole server: reads its source, binds, serves, reloads, stops.
+//!
+//! The only place that knows all the others. Nothing here is process-wide: many servers can run
+//! in one process, each with its own ports, metrics and files.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::{self, Connection};
+use crate::admin::{self, Pages};
+use crate::check::Problem;
+use crate::metrics::{Metrics, Reload};
+use crate::service;
+use crate::source::watch::FileWatch;
+use crate::source::{Loaded, Source};
+use crate::status::Status;
+use crate::store::Store;
+use crate::stream::Shared;
+
+/// Default address of the xDS services.
+pub const LISTEN: &str = "127.0.0.1:18000";
+/// Default address of the pages and the API.
+pub const ADMIN: &str = "127.0.0.1:19000";
+/// Between HTTP/2 pings on a connection.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+/// How long a ping may stay unanswered: a dead client is gone within half a minute.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams on one connection.
+const STREAMS_MAX: u32 = 1_000;
+
+/// How to run a server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the resources come from.
+    pub source: Source,
+    /// Address of the xDS services; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Address of the pages and the API; port 0 takes a free one.
+    pub admin: SocketAddr,
+    /// Whether addresses beyond loopback are served without authentication.
+    pub exposure: Exposure,
+    /// How long clients may take to end when the server stops.
+    pub shutdown_grace: Duration,
+}
+
+impl Options {
+    /// Both addresses on loopback with ports of the system's choice, for a server in a process
+    /// of something else.
+    #[must_use]
+    pub fn local(source: Source) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            source,
+            listen: any,
+            admin: any,
+            exposure: Exposure::LoopbackOnly,
+            shutdown_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What `--insecure` decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// Anyone who reaches the ports is served.
+    Insecure,
+    /// The start is refused beyond loopback, since there is no authentication yet.
+    LoopbackOnly,
+}
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration is wrong (exit code 64): one line a problem.
+    Config(Vec<Problem>),
+    /// Anything else (exit code 1), such as a port that is taken.
+    Run(anyhow::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(problems) => {
+                for (index, problem) in problems.iter().enumerate() {
+                    let end = if index > 0 { "\n" } else { "" };
+                    write!(f, "{end}{problem}")?;
+                }
+                Ok(())
+            }
+            Self::Run(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A server that is bound and has its first snapshot; it serves while [`Server::run`] is polled.
+#[derive(Debug)]
+pub struct Server {
+    options: Options,
+    xds: TcpListener,
+    admin: TcpListener,
+    addresses: Addresses,
+    shared: Shared,
+    metrics: Arc<Metrics>,
+    reload: Arc<Notify>,
+    watch: FileWatch,
+}
+
+/// Where a server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// The xDS services.
+    pub xds: SocketAddr,
+    /// The pages and the API.
+    pub admin: SocketAddr,
+}
+
+/// Asks a running server to read its files now.
+#[derive(Clone, Debug)]
+pub struct Reloader(Arc<Notify>);
+
+impl Reloader {
+    /// See the type.
+    pub fn reload(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Server {
+    /// Reads the source and binds.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        check_exposure(&options)?;
+        // Before the reading, so that no change falls between the two.
+        let watch = FileWatch::new(options.source.clone());
+        let loaded = load(&options.source).await.map_err(StartError::Config)?;
+        log_warnings(&loaded.warnings);
+        let xds = bind(options.listen, "--listen").await.map_err(StartError::Run)?;
+        let admin = bind(options.admin, "--admin").await.map_err(StartError::Run)?;
+        let local = |listener: &TcpListener| {
+            listener.local_addr().context("local address").map_err(StartError::Run)
+        };
+        let addresses = Addresses { xds: local(&xds)?, admin: local(&admin)? };
+        let metrics = Arc::new(Metrics::new().map_err(StartError::Run)?);
+        metrics.set_revision(1);
+        let shared = Shared {
+            store: Arc::new(Store::new(loaded.shares)),
+            status: Arc::new(Status::new(metrics.clone())),
+            stop: CancellationToken::new(),
+        };
+        let reload = Arc::new(Notify::new());
+        Ok(Self { options, xds, admin, addresses, shared, metrics, reload, watch })
+    }
+
+    /// Where it listens, with the ports that were taken.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// For whoever gets the signal to reload.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.reload.clone())
+    }
+
+    /// Serves until `shutdown` is ready, then ends the streams and waits for clients to leave,
+    /// as long as [`Options::shutdown_grace`] allows.
+    ///
+    /// # Errors
+    /// Where a server ends by itself.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let stop = self.shared.stop.clone();
+        // Also on an error and when this future is dropped: tasks must not outlive the server.
+        let _guard = stop.clone().drop_guard();
+        let pages = Pages {
+            store: self.shared.store.clone(),
+            status: self.shared.status.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let admin = axum::serve(self.admin, admin::router(pages))
+            .with_graceful_shutdown(stop.clone().cancelled_owned())
+            .into_future();
+        let connections = accept::spawn_accept(self.xds, stop.clone());
+        let xds = serve_xds(connections, self.shared.clone())?;
+        let reloads = reloads(self.watch, self.shared.store, self.metrics, self.reload);
+        let serving = async {
+            tokio::try_join!(async { xds.await.context("the xDS server ended") }, async {
+                admin.await.context("the admin server ended")
+            },)
+        };
+        tokio::pin!(serving, reloads);
+        tokio::select! {
+            ended = &mut serving => return ended.map(|_| ()),
+            // Cancel-safe: it is not polled again, and a reading that runs on changes nothing.
+            () = &mut reloads => anyhow::bail!("the files are no longer watched"),
+            () = shutdown => {}
+        }
+        stop.cancel();
+        match tokio::time::timeout(self.options.shutdown_grace, serving).await {
+            Ok(ended) => ended.map(|_| ()),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn check_exposure(options: &Options) -> Result<(), StartError> {
+    if options.exposure == Exposure::Insecure {
+        return Ok(());
+    }
+    for (flag, address) in [("--listen", options.listen), ("--admin", options.admin)] {
+        if !address.ip().is_loopback() {
+            let message = format!(
+                "{flag} {address}: beyond loopback there is no authentication yet; use a loopback \
+                 address, or --insecure to serve anyone who reaches it"
+            );
+            return Err(StartError::Config(vec![Problem::new(None, message)]));
+        }
+    }
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{flag} {address} cannot be listened on"))
+}
+
+/// Reads off the runtime's threads: files may be large, and disks slow.
+async fn load(source: &Source) -> Result<Loaded, Vec<Problem>> {
+    let source = source.clone();
+    tokio::task::spawn_blocking(move || source.load()).await.unwrap_or_else(|error| {
+        Err(vec![Problem::new(None, format!("reading the files failed: {error}"))])
+    })
+}
+
+fn serve_xds(
+    connections: mpsc::Receiver<std::io::Result<Connection>>,
+    shared: Shared,
+) -> anyhow::Result<impl Future<Output = Result<(), tonic::transport::Error>>> {
+    let stop = shared.stop.clone();
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
+        .with_service_name("grpc.health.v1.Health");
+    let reflection = service::SERVICE_NAMES
+        .iter()
+        .fold(reflection, |builder, name| builder.with_service_name(*name))
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .context("reflection")?;
+    let routes =
+        service::routes(&shared).add_service(health_service).add_service(reflection).prepare();
+    Ok(async move {
+        for name in service::SERVICE_NAMES {
+            health.set_service_status(name, tonic_health::ServingStatus::Serving).await;
+        }
+        tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .max_concurrent_streams(STREAMS_MAX)
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(ReceiverStream::new(connections), stop.cancelled_owned())
+            .await
+    })
+}
+
+/// Reads the source again whenever its files change or someone asks for it.
+async fn reloads(
+    mut watch: FileWatch,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    asked: Arc<Notify>,
+) {
+    loop {
+        tokio::select! {
+            () = watch.changed() => {}
+            // Cancel-safe on both sides: a change that is not taken now wakes the next round.
+            () = asked.notified() => {}
+        }
+        let reload = match load(watch.source()).await {
+            Ok(loaded) => apply(loaded, &store, &metrics),
+            Err(problems) => {
+                for problem in &problems {
+                    tracing::error!("refused, what was served before stays: {problem}");
+                }
+                Reload::Refused
+            }
+        };
+        metrics.count_reload(reload);
+    }
+}
+
+fn apply(loaded: Loaded, store: &Store, metrics: &Metrics) -> Reload {
+    log_warnings(&loaded.warnings);
+    let resources = loaded.resources().len();
+    match store.publish(loaded.shares) {
+        Some(revision) => {
+            metrics.set_revision(revision);
+            tracing::info!(revision, resources, "serving a new snapshot");
+            Reload::Applied
+        }
+        None => Reload::Unchanged,
+    }
+}
+
+fn log_warnings(warnings: &[Problem]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}

@@ -1,0 +1,190 @@
+//! Where resources come from: a folder of Envoy resources, or a mesh file.
+//!
+//! [`Source::load`] reads everything anew and either gives all that is to be served or says all
+//! that is wrong; there is no half. Watching is [`watch`]'s business.
+
+mod raw;
+pub mod watch;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::check::{self, Problem};
+use crate::intent::{self, Mesh};
+use crate::snapshot::{Place, Resource};
+use crate::store::{Audience, Share};
+use crate::translate;
+
+pub use raw::FILE_BYTES_MAX;
+
+/// Where resources come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A mesh file.
+    Mesh(PathBuf),
+    /// A folder of files in the form of Envoy's file subscriptions.
+    Resources {
+        /// The folder.
+        folder: PathBuf,
+        /// Whether nothing may be served.
+        empty: Empty,
+    },
+}
+
+/// What to make of a folder without a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Empty {
+    /// It is served: clients lose what they have.
+    Allowed,
+    /// It is taken for a mistake.
+    Refused,
+}
+
+/// All that is to be served.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Who gets what.
+    pub shares: Vec<Share>,
+    /// What to tell the operator.
+    pub warnings: Vec<Problem>,
+}
+
+impl Loaded {
+    /// Each resource once.
+    pub fn resources(&self) -> Vec<Arc<Resource>> {
+        let mut seen = BTreeSet::new();
+        let all = self.shares.iter().flat_map(|share| &share.resources);
+        all.filter(|resource| seen.insert(Arc::as_ptr(resource))).cloned().collect()
+    }
+}
+
+impl Source {
+    /// Reads it all.
+    ///
+    /// # Errors
+    /// Everything that is wrong; at least one problem.
+    pub fn load(&self) -> Result<Loaded, Vec<Problem>> {
+        let mut loaded = match self {
+            Self::Mesh(file) => load_mesh(file)?,
+            Self::Resources { folder, empty } => load_folder(folder, *empty)?,
+        };
+        let findings = check::check(&loaded.resources());
+        if !findings.problems.is_empty() {
+            return Err(findings.problems);
+        }
+        loaded.warnings.extend(findings.warnings);
+        Ok(loaded)
+    }
+
+    /// What it consists of now, for watching.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        let mut extent = Extent::default();
+        match self {
+            Self::Resources { folder, .. } => {
+                extent.patterns = vec!["*.yaml".into(), "*.json".into()];
+                extent.files = raw::files_in(folder, raw::is_resource_file).unwrap_or_default();
+                extent.folders.push(folder.clone());
+            }
+            Self::Mesh(file) => {
+                extent.files.push(file.clone());
+                for pattern in mesh_of(file).map(|mesh| mesh.raw).unwrap_or_default() {
+                    let path = beside(file, &pattern.files);
+                    extent.files.extend(raw::matching(&path).unwrap_or_default());
+                    extent.folders.extend(path.parent().map(Path::to_owned));
+                    extent.patterns.extend(file_name(&path));
+                }
+            }
+        }
+        extent
+    }
+}
+
+/// The files of a source, and where others may appear.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Files that are read, whether they exist or not.
+    pub files: Vec<PathBuf>,
+    /// Folders in which files may appear.
+    pub folders: Vec<PathBuf>,
+    /// Names, with `*`, of those that count.
+    pub patterns: Vec<String>,
+}
+
+impl Extent {
+    /// Whether a file of that name would be read from one of the folders.
+    #[must_use]
+    pub fn takes(&self, name: &str) -> bool {
+        self.patterns.iter().any(|pattern| raw::glob(pattern, name))
+    }
+}
+
+fn file_name(path: &Path) -> Option<String> {
+    path.file_name().and_then(|name| name.to_str()).map(ToOwned::to_owned)
+}
+
+fn load_folder(folder: &Path, empty: Empty) -> Result<Loaded, Vec<Problem>> {
+    let files = raw::files_in(folder, raw::is_resource_file)
+        .map_err(|error| vec![raw::unreadable(folder, &error)])?;
+    let (resources, warnings) = raw::read_all(&files)?;
+    if resources.is_empty() && empty == Empty::Refused {
+        let message = format!(
+            "{}: no resource in any *.yaml or *.json; --allow-empty serves nothing on purpose",
+            folder.display()
+        );
+        return Err(vec![Problem::new(None, message)]);
+    }
+    let shares = vec![Share { audience: Audience::Everyone, resources }];
+    Ok(Loaded { shares, warnings })
+}
+
+fn mesh_of(file: &Path) -> Result<Mesh, Vec<Problem>> {
+    let bytes = raw::read_file(file).map_err(|problem| vec![problem])?;
+    let name = Arc::new(file.to_owned());
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let message = format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to());
+        let line = 1;
+        vec![Problem::new(Some(Place { file: name.clone(), line, column: 0 }), message)]
+    })?;
+    intent::parse(&text).map_err(|faults| {
+        let place = |mark: intent::yaml::Mark| Place {
+            file: name.clone(),
+            line: mark.line,
+            column: mark.column,
+        };
+        faults.into_iter().map(|f| Problem::new(Some(place(f.mark)), f.message)).collect()
+    })
+}
+
+fn load_mesh(file: &Path) -> Result<Loaded, Vec<Problem>> {
+    let mesh = mesh_of(file)?;
+    let mut loaded = translate::translate(&mesh, file)?;
+    for pattern in &mesh.raw {
+        let path = beside(file, &pattern.files);
+        let files = raw::matching(&path).map_err(|error| vec![raw::unreadable(&path, &error)])?;
+        if files.is_empty() {
+            let place = translate::place(file, pattern.mark);
+            let message = format!("raw: no file matches '{}'", pattern.files);
+            loaded.warnings.push(Problem::new(Some(place), message));
+        }
+        let (resources, warnings) = raw::read_all(&files)?;
+        loaded.warnings.extend(warnings);
+        let audiences = match &pattern.nodes {
+            Some(nodes) => vec![translate::audience(nodes)],
+            None => loaded.shares.iter().map(|share| share.audience.clone()).collect(),
+        };
+        for audience in audiences {
+            match loaded.shares.iter_mut().find(|share| share.audience == audience) {
+                Some(share) => share.resources.extend(resources.iter().cloned()),
+                None => loaded.shares.push(Share { audience, resources: resources.clone() }),
+            }
+        }
+    }
+    Ok(loaded)
+}
+
+/// A path as written in a file, relative to that file.
+fn beside(file: &Path, written: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new(".")).join(written)
+}

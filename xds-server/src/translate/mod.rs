@@ -1,0 +1,188 @@
+//! From intent to Envoy's resources; pure.
+//!
+//! A gateway becomes a listener, a route configuration, and the clusters and load assignments
+//! that its routes need. All that is made here carries `metadata.filter_metadata.gomesh.name`,
+//! the name of the object in the mesh file, and holds Envoy's constraint rules; both proxies must
+//! take it.
+
+mod cluster;
+mod listener;
+mod print;
+mod route;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use proto::convert::pack;
+use proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
+use proto::envoy::config::core::v3::{
+    Address, AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, SocketAddress, address,
+    socket_address,
+};
+use proto::google::protobuf::{Struct, Value, value};
+use proto::prost::{Message, Name};
+use proto::prost_reflect::DescriptorPool;
+use proto::rules::{self, Policy};
+
+pub use self::print::print;
+use crate::canonical::canonical;
+use crate::check::Problem;
+use crate::intent::yaml::Mark;
+use crate::intent::{Destination, Gateway, Mesh, Nodes, Route, Service};
+use crate::references::references;
+use crate::snapshot::{Place, Resource};
+use crate::source::Loaded;
+use crate::store::{Audience, Share};
+
+/// The resources of a mesh, by who gets them.
+///
+/// # Errors
+/// What Envoy would refuse, at the place in the mesh file that it comes from.
+pub fn translate(mesh: &Mesh, file: &Path) -> Result<Loaded, Vec<Problem>> {
+    let mut maker = Maker {
+        pool: &proto::descriptors(),
+        file: Arc::new(file.to_owned()),
+        made: BTreeMap::new(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let mut shares: Vec<Share> = Vec::new();
+    for gateway in &mesh.gateways {
+        let resources = maker.gateway(mesh, gateway);
+        let audience = audience(&gateway.nodes);
+        match shares.iter_mut().find(|share| share.audience == audience) {
+            Some(share) => share.resources.extend(resources),
+            None => shares.push(Share { audience, resources }),
+        }
+    }
+    if maker.problems.is_empty() {
+        Ok(Loaded { shares, warnings: maker.warnings })
+    } else {
+        Err(maker.problems)
+    }
+}
+
+/// The store's word for nodes.
+#[must_use]
+pub fn audience(nodes: &Nodes) -> Audience {
+    match nodes {
+        Nodes::Cluster(name) => Audience::Cluster(name.clone()),
+        Nodes::Metadata(wanted) => Audience::Metadata(wanted.clone()),
+    }
+}
+
+/// A place in a mesh file.
+#[must_use]
+pub fn place(file: &Path, mark: Mark) -> Place {
+    Place { file: Arc::new(file.to_owned()), line: mark.line, column: mark.column }
+}
+
+struct Maker<'a> {
+    pool: &'a DescriptorPool,
+    file: Arc<std::path::PathBuf>,
+    /// Clusters and load assignments, shared by the gateways that need them.
+    made: BTreeMap<String, Vec<Arc<Resource>>>,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Maker<'_> {
+    fn place(&self, mark: Mark) -> Place {
+        Place { file: self.file.clone(), line: mark.line, column: mark.column }
+    }
+
+    fn gateway(&mut self, mesh: &Mesh, gateway: &Gateway) -> Vec<Arc<Resource>> {
+        let mut routes: Vec<&Route> =
+            mesh.routes.iter().filter(|route| route.gateway == gateway.name).collect();
+        route::sort(&mut routes);
+        let mut resources = Vec::new();
+        match listener::build(gateway) {
+            Ok(listener) => resources.push(self.finish(&gateway.name, &listener, gateway.mark)),
+            Err(faults) => {
+                let problem = |(mark, text)| Problem::new(Some(self.place(mark)), text);
+                let problems: Vec<Problem> = faults.into_iter().map(problem).collect();
+                self.problems.extend(problems);
+            }
+        }
+        let config = route::build(gateway, &routes, &mesh.defaults);
+        resources.push(self.finish(&gateway.name, &config, gateway.mark));
+        let mut needed: BTreeMap<String, &Destination> = BTreeMap::new();
+        for destination in routes.iter().flat_map(|route| &route.to) {
+            needed.entry(destination.cluster()).or_insert(destination);
+        }
+        for (name, destination) in needed {
+            // `intent::parse` lets only destinations through whose service exists.
+            let service = mesh.services.iter().find(|s| s.name == destination.service);
+            if let Some(service) = service {
+                resources.extend(self.cluster(name, service, destination));
+            }
+        }
+        resources
+    }
+
+    fn cluster(
+        &mut self,
+        name: String,
+        service: &Service,
+        destination: &Destination,
+    ) -> Vec<Arc<Resource>> {
+        if let Some(made) = self.made.get(&name) {
+            return made.clone();
+        }
+        let subset = destination.subset.as_ref();
+        let subset = subset.and_then(|name| service.subsets.iter().find(|s| s.name == *name));
+        let mark = subset.map_or(service.mark, |subset| subset.mark);
+        let parts = cluster::build(&name, service, subset);
+        if parts.endpoints == 0 {
+            let text = format!("'{name}' has no endpoint: its requests are answered with 503");
+            self.warnings.push(Problem::new(Some(self.place(mark)), text));
+        }
+        let mut made = vec![self.finish(&name, &parts.cluster, mark)];
+        if let Some(load) = parts.assignment {
+            made.push(self.finish(&name, &load, mark));
+        }
+        self.made.insert(name, made.clone());
+        made
+    }
+
+    /// Encodes, checks and versions a message.
+    fn finish<M: Message + Name>(&mut self, name: &str, message: &M, mark: Mark) -> Arc<Resource> {
+        let mut any = pack(message);
+        any.value = canonical(self.pool, &any.type_url, any.value);
+        let place = self.place(mark);
+        for finding in rules::check(&any.type_url, &any.value, &Policy::everything()) {
+            let list = if finding.kind.is_note() { &mut self.warnings } else { &mut self.problems };
+            let text = format!("{} '{name}': {finding}", M::NAME);
+            list.push(Problem::new(Some(place.clone()), text));
+        }
+        let references = references(&any);
+        Arc::new(Resource::new(name, any, references, Some(place)))
+    }
+}
+
+/// `filter_metadata: { gomesh: { name } }`.
+fn metadata(name: &str) -> Option<Metadata> {
+    let value = Value { kind: Some(value::Kind::StringValue(name.to_owned())) };
+    let fields = [("name".to_owned(), value)].into();
+    let filter_metadata = [("gomesh".to_owned(), Struct { fields })].into();
+    Some(Metadata { filter_metadata, ..Default::default() })
+}
+
+/// "Ask for it on the stream that this came on."
+fn ads() -> Option<ConfigSource> {
+    let source = ConfigSourceSpecifier::Ads(AggregatedConfigSource::default());
+    Some(ConfigSource {
+        config_source_specifier: Some(source),
+        resource_api_version: ApiVersion::V3 as i32,
+        ..Default::default()
+    })
+}
+
+fn socket_address(host: String, port: u16) -> Option<Address> {
+    let port = socket_address::PortSpecifier::PortValue(u32::from(port));
+    let address = SocketAddress { address: host, port_specifier: Some(port), ..Default::default() };
+    Some(Address { address: Some(address::Address::SocketAddress(address)) })
+}
