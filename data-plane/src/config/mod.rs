@@ -26,3 +26,6 @@ pub mod route;
 pub mod source;
 pub mod support;
 pub mod verdict;
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,6 @@ use proto::envoy::config::metrics::v3::stats_sink::ConfigType;
 use proto::envoy::config::metrics::v3::tag_specifier::TagValue;
 use proto::envoy::config::metrics::v3::{StatsConfig, StatsSink, TagSpecifier};
 
-use crate::base::pattern::Re2;
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::extension;
 
@@ -72,12 +71,10 @@ fn check_tag(tag: &TagSpecifier) -> Result<(), Problems> {
     match &tag.tag_value {
         Some(TagValue::FixedValue(_)) => Ok(()),
         Some(TagValue::Regex(regex)) if !regex.is_empty() => {
-            let compiled = Re2::new(regex).map(|_| ());
-            let compiled = compiled.map_err(|why| {
-                let got = format!("\"{regex}\"");
-                Problems::from(Reason::Invalid { got, must: format!("an RE2 pattern ({why})") })
-            });
-            compiled.at("regex")
+            let got = format!("\"{regex}\"");
+            let must = "a pattern whose parentheses and brackets pair".into();
+            let refused: Result<(), Problems> = Err(Reason::Invalid { got, must }.into());
+            if is_balanced(regex) { Ok(()) } else { refused.at("regex") }
         }
         _ if DEFAULT_TAGS.contains(&tag.tag_name.as_str()) => Ok(()),
         _ => {
@@ -108,4 +105,47 @@ fn check_sink(sink: &StatsSink) -> Result<(), Problems> {
         return Ok(());
     }
     Err(extension::unknown("stats sink", &sink.name, "").into())
+}
+
+/// Whether groups and classes of an ECMAScript pattern are closed. Envoy compiles these patterns
+/// with another engine than all others (look-ahead is allowed), so this is all that is checked.
+fn is_balanced(regex: &str) -> bool {
+    let (mut depth, mut in_class) = (0_usize, false);
+    let mut chars = regex.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if chars.next().is_none() => return false,
+            '[' if !in_class => in_class = true,
+            // A class of characters by name, such as `[:digit:]`, inside of a class.
+            '[' => {
+                let named = chars.clone().next() == Some(':');
+                if named && chars.by_ref().skip(1).find(|c| *c == ']').is_none() {
+                    return false;
+                }
+            }
+            ']' if in_class => in_class = false,
+            '(' if !in_class => depth += 1,
+            ')' if !in_class => match depth.checked_sub(1) {
+                Some(outer) => depth = outer,
+                None => return false,
+            },
+            _ => {}
+        }
+    }
+    depth == 0 && !in_class
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_with_look_ahead_pass_and_unclosed_ones_do_not() {
+        assert!(is_balanced(r"^listener(?=\.).*?\.http\.(((?:[_.[:digit:]]*|[_\[\]a]*))\.)"));
+        assert!(is_balanced(r"\(|[(]"));
+        assert!(!is_balanced("("));
+        assert!(!is_balanced("a)"));
+        assert!(!is_balanced("[a"));
+        assert!(!is_balanced(r"a\"));
+    }
 }
