@@ -8,6 +8,7 @@ use crate::config::cluster::{ClusterConfig, Discovery};
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::http_manager::RouteSource;
 use crate::config::listener::{BindAddress, ListenerConfig};
+use crate::config::route::RouteConfig;
 use crate::config::source::{ApiSource, ConfigSource, SourceKind};
 
 /// Checks names and references; paths are those of the bootstrap's message.
@@ -160,8 +161,24 @@ fn check_manager(routes: &RouteSource, names: &Names<'_>) -> Result<(), Problems
         RouteSource::Rds { source, .. } => {
             check_source(source, names).at("config_source").at("rds")
         }
-        RouteSource::Inline(_) => Ok(()),
+        // `validate_clusters`: "defaults to true if the route table is statically defined".
+        RouteSource::Inline(table) if table.validate_clusters == Some(false) => Ok(()),
+        RouteSource::Inline(table) => check_table(table, names).at("route_config"),
     }
+}
+
+fn check_table(table: &RouteConfig, names: &Names<'_>) -> Result<(), Problems> {
+    let mut all = Collector::default();
+    for used in table.clusters().filter(|used| !names.all.contains(used.name.as_str())) {
+        let unknown: Result<(), Problems> = Err(names.unknown(used.name.as_str()));
+        let unknown = match used.weighted {
+            None => unknown.at("cluster"),
+            Some(k) => unknown.at("name").at_index("clusters", k).at("weighted_clusters"),
+        };
+        let unknown = unknown.at("route").at_index("routes", used.route);
+        all.keep(unknown.at_index("virtual_hosts", used.virtual_host));
+    }
+    all.finish()
 }
 
 /// Envoy: "node 'id' and 'cluster' are required", as soon as a management server is spoken to.

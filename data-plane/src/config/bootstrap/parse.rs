@@ -9,18 +9,16 @@ use proto::envoy::config::bootstrap::v3::bootstrap::{
     DynamicResources as PbDynamic, StaticResources,
 };
 use proto::envoy::config::core::v3 as core;
-use proto::envoy::r#type::matcher::v3::StringMatcher as PbMatcher;
-use proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use proto::prost::{Message, Name};
 
 use super::{AdminConfig, BootstrapConfig, DynamicResources, NodeConfig, overload, runtime, stats};
-use crate::base::pattern::{Case, Re2, StringMatcher};
 use crate::config::cluster::discovery;
 use crate::config::cluster::{ClusterConfig, DnsConfig};
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::format::FormatShape;
 use crate::config::listener::ListenerConfig;
 use crate::config::resource::{Accepted, CLUSTER, LISTENER, Notes, ParseCx, Raw};
+use crate::config::route::match_rules::parse_string_matcher;
 use crate::config::source::ApiUse;
 use crate::config::{
     access_log, address, cluster, endpoint, extension, field, format, listener, source, verdict,
@@ -176,33 +174,12 @@ fn parse_admin(admin: pb::Admin, cx: &ParseCx<'_>) -> Result<AdminConfig, Proble
         access_log.push(access_log::parse::plain_file(admin.access_log_path));
     }
     let paths = admin.allow_paths.into_iter().enumerate();
-    let paths = paths.map(|(i, matcher)| parse_matcher(matcher).at_index("allow_paths", i));
+    let paths = paths.map(|(i, matcher)| parse_string_matcher(matcher).at_index("allow_paths", i));
     Ok(AdminConfig {
         address: place,
         access_log,
         allow_paths: paths.collect::<Result<_, _>>()?,
         ignore_global_conn_limit: admin.ignore_global_conn_limit,
-    })
-}
-
-fn parse_matcher(matcher: PbMatcher) -> Result<StringMatcher, Problems> {
-    let case = if matcher.ignore_case { Case::Ignore } else { Case::Sensitive };
-    Ok(match matcher.match_pattern.ok_or(Reason::Missing)? {
-        MatchPattern::Exact(text) => StringMatcher::Exact(text.into(), case),
-        MatchPattern::Prefix(text) => StringMatcher::Prefix(text.into(), case),
-        MatchPattern::Suffix(text) => StringMatcher::Suffix(text.into(), case),
-        MatchPattern::Contains(text) => StringMatcher::Contains(text.into(), case),
-        MatchPattern::SafeRegex(regex) => {
-            let compiled = Re2::new(&regex.regex).map_err(|why| {
-                let got = format!("\"{}\"", regex.regex);
-                Problems::from(Reason::Invalid { got, must: format!("an RE2 pattern ({why})") })
-            });
-            StringMatcher::Regex(compiled.at("regex").at("safe_regex")?)
-        }
-        MatchPattern::Custom(custom) => {
-            let what = format!("string matcher {}", custom.name);
-            return Err(Reason::NotSupported { what }.into()).at("custom");
-        }
     })
 }
 
