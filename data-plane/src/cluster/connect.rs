@@ -2,7 +2,7 @@
 //!
 //! A TCP (or Unix) connection is made within the cluster's `connect_timeout`, with Nagle off and
 //! keep-alive as configured. What fails becomes a typed [`ConnectError`] in Envoy's words; nothing
-//! was sent by then, so that a retry is always safe. Nothing is pooled or counted here.
+//! was sent by then, so that a retry is always safe. The bytes of a connection are counted here, nothing is pooled.
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
@@ -19,14 +19,27 @@ use super::host::HostAddress;
 use crate::codec::io::Io;
 use crate::config::address::TcpKeepalive;
 use crate::config::cluster::ClusterConfig;
+use crate::telemetry::WorkerId;
+use crate::telemetry::stats::{ClusterStat, Group};
 
-/// A connected byte stream.
+/// A connected byte stream, which counts what passes.
 #[derive(Debug)]
-pub enum Socket {
-    /// TCP.
+pub struct Socket {
+    stream: Stream,
+    meter: Option<Meter>,
+}
+
+#[derive(Debug)]
+enum Stream {
     Tcp(TcpStream),
-    /// A Unix socket.
     Unix(UnixStream),
+}
+
+/// Where the bytes of a connection are counted (`upstream_cx_{rx,tx}_bytes_total`).
+#[derive(Clone, Debug)]
+pub(super) struct Meter {
+    pub(super) stats: Group<ClusterStat>,
+    pub(super) worker: WorkerId,
 }
 
 /// Why there is no connection. Nothing was sent.
@@ -122,11 +135,11 @@ async fn open(address: &HostAddress, options: &ConnectOptions) -> Result<Socket,
         HostAddress::Socket(address) => {
             let socket = tcp_socket(*address, options).map_err(|e| ConnectError::local(&e))?;
             let stream = socket.connect(*address).await;
-            stream.map(Socket::Tcp).map_err(|e| failed(&e))
+            stream.map(Stream::Tcp).map(Socket::new).map_err(|e| failed(&e))
         }
         HostAddress::Pipe(path) => {
             let stream = UnixStream::connect(path).await;
-            stream.map(Socket::Unix).map_err(|e| ConnectError::remote(&e))
+            stream.map(Stream::Unix).map(Socket::new).map_err(|e| ConnectError::remote(&e))
         }
     }
 }
@@ -176,10 +189,14 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        let socket = self.get_mut();
+        let before = buf.filled().len();
+        let read = match &mut socket.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        socket.count(ClusterStat::UpstreamCxRxBytesTotal, buf.filled().len() - before);
+        read
     }
 }
 
@@ -189,23 +206,25 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        let socket = self.get_mut();
+        let written = match &mut socket.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        };
+        socket.written(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -214,10 +233,12 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-        }
+        let socket = self.get_mut();
+        let written = match &mut socket.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        };
+        socket.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -227,27 +248,49 @@ impl AsyncWrite for Socket {
 
 impl Io for Socket {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_readable(cx),
-            Self::Unix(stream) => stream.poll_readable(cx),
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.poll_readable(cx),
+            Stream::Unix(stream) => stream.poll_readable(cx),
         }
     }
 
     fn try_closed(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => stream.try_closed(),
-            Self::Unix(stream) => stream.try_closed(),
+        match &self.stream {
+            Stream::Tcp(stream) => stream.try_closed(),
+            Stream::Unix(stream) => stream.try_closed(),
         }
     }
 }
 
 impl Socket {
+    const fn new(stream: Stream) -> Self {
+        Self { stream, meter: None }
+    }
+
+    /// Counts its bytes from now on.
+    pub(super) fn metered(self, meter: Meter) -> Self {
+        Self { meter: Some(meter), ..self }
+    }
+
+    fn count(&self, stat: ClusterStat, bytes: usize) {
+        if let Some(meter) = self.meter.as_ref().filter(|_| bytes > 0) {
+            meter.stats.add(meter.worker, stat, bytes as u64);
+        }
+    }
+
+    fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.count(ClusterStat::UpstreamCxTxBytesTotal, *bytes);
+        }
+        written
+    }
+
     /// Our own address, for `%UPSTREAM_LOCAL_ADDRESS%`; `None` for a Unix socket.
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.local_addr().ok(),
-            Self::Unix(_) => None,
+        match &self.stream {
+            Stream::Tcp(stream) => stream.local_addr().ok(),
+            Stream::Unix(_) => None,
         }
     }
 }
@@ -274,7 +317,7 @@ mod tests {
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!(peer.ip().to_string(), "127.0.0.2");
         assert_eq!(socket.local_address(), Some(peer));
-        let Socket::Tcp(stream) = socket else { panic!("not TCP") };
+        let Stream::Tcp(stream) = socket.stream else { panic!("not TCP") };
         assert!(stream.nodelay().unwrap());
         assert!(SockRef::from(&stream).keepalive().unwrap());
     }

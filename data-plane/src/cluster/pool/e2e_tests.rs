@@ -99,6 +99,10 @@ async fn a_connection_serves_request_after_request() {
     }
     assert_eq!(rig.stat(ClusterStat::UpstreamCxTotal), 1);
     assert_eq!(rig.stat(ClusterStat::UpstreamRqTotal), 5);
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".len() as u64;
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxRxBytesTotal), 5 * answer);
+    let request = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n".len() as u64;
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxTxBytesTotal), 5 * request);
 }
 
 #[tokio::test(flavor = "local")]

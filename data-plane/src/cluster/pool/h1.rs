@@ -2,11 +2,10 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 
+use super::Dialer;
 use super::core::{Conn, ConnState, Opening, Restored};
-use crate::cluster::connect::{ConnectOptions, Socket, connect};
-use crate::cluster::{Cluster, Host};
+use crate::cluster::connect::Socket;
 use crate::codec::h1::{ClientConn, ClientOptions, NameCase};
 use crate::codec::io::{BufferPool, Io};
 use crate::config::http_protocol::{CommonHttpOptions, HeaderKeyFormat, Http1Options};
@@ -59,21 +58,17 @@ impl Conn for H1 {
 
 /// Opens connections to a host.
 pub(super) fn opener(
-    cluster: &Arc<Cluster>,
-    host: &Arc<Host>,
+    dialer: Dialer,
     options: &Rc<ClientOptions>,
     buffers: &Rc<BufferPool>,
 ) -> Box<dyn Fn() -> Opening<H1>> {
-    let (cluster, host) = (Arc::clone(cluster), Arc::clone(host));
     let (options, buffers) = (Rc::clone(options), Rc::clone(buffers));
     Box::new(move || {
-        let connect_options = ConnectOptions::from(&**cluster.config());
-        let (host, options, buffers) =
-            (Arc::clone(&host), Rc::clone(&options), Rc::clone(&buffers));
+        let (options, buffers) = (Rc::clone(&options), Rc::clone(&buffers));
+        let dialing = dialer.clone().dial();
         Box::pin(async move {
-            let socket = connect(host.address(), &connect_options).await?;
-            let conn = Box::new(ClientConn::new(socket, options, buffers));
-            Ok(H1(RefCell::new(Some(conn))))
+            let conn = ClientConn::new(dialing.await?, options, buffers);
+            Ok(H1(RefCell::new(Some(Box::new(conn)))))
         })
     })
 }

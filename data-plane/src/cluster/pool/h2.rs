@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 
+use super::Dialer;
 use super::core::{Conn, ConnState, Opening, Restored};
 use crate::base::task;
-use crate::cluster::connect::{ConnectError, ConnectErrorKind, ConnectOptions, connect};
-use crate::cluster::{Cluster, Host};
+use crate::cluster::connect::{ConnectError, ConnectErrorKind};
 use crate::codec::h2::{ClientConn, Options};
 use crate::config::http_protocol::{CommonHttpOptions, Http2Options};
 use crate::telemetry::stats::ClusterStat;
@@ -56,29 +55,20 @@ impl Conn for H2 {
 }
 
 /// Opens connections to a host.
-pub(super) fn opener(
-    cluster: &Arc<Cluster>,
-    host: &Arc<Host>,
-    options: &Rc<Options>,
-) -> Box<dyn Fn() -> Opening<H2>> {
-    let (cluster, host, options) = (Arc::clone(cluster), Arc::clone(host), Rc::clone(options));
+pub(super) fn opener(dialer: Dialer, options: &Rc<Options>) -> Box<dyn Fn() -> Opening<H2>> {
+    let options = Rc::clone(options);
     Box::new(move || {
-        let connect_options = ConnectOptions::from(&**cluster.config());
-        let (host, options) = (Arc::clone(&host), (*options).clone());
+        let (dialer, options) = (dialer.clone(), (*options).clone());
         Box::pin(async move {
-            let opening = open(&host, &connect_options, options);
-            let opened = tokio::time::timeout(connect_options.timeout, opening).await;
+            let timeout = dialer.options.timeout;
+            let opened = tokio::time::timeout(timeout, open(dialer, options)).await;
             opened.unwrap_or_else(|_elapsed| Err(ConnectError::timeout()))
         })
     })
 }
 
-async fn open(
-    host: &Host,
-    connect_options: &ConnectOptions,
-    options: Options,
-) -> Result<H2, ConnectError> {
-    let socket = connect(host.address(), connect_options).await?;
+async fn open(dialer: Dialer, options: Options) -> Result<H2, ConnectError> {
+    let socket = dialer.dial().await?;
     let broken = |_| ConnectError { kind: ConnectErrorKind::Remote, transport: "".into() };
     let (conn, driver) = ClientConn::handshake(socket, options).await.map_err(broken)?;
     task::spawn_local("upstream http2", async move {

@@ -40,6 +40,7 @@ use self::h1::H1;
 use self::h2::H2;
 use self::lease::{Claim, Claiming};
 use super::circuit::RoutingPriority;
+use super::connect::{ConnectError, ConnectOptions, Meter, Socket, connect};
 use super::lb::PickCx;
 use super::pick::Picker;
 use super::{Cluster, Host, HostCache};
@@ -326,17 +327,23 @@ impl HostPool {
 
     fn h1_pool(&self, priority: RoutingPriority) -> Rc<Pool<H1>> {
         pool_of(&mut self.h1.borrow_mut(), priority, || {
-            let buffers = &self.shared.buffers;
-            let opener = h1::opener(&self.cluster, &self.host, &self.h1_options, buffers);
+            let (options, buffers) = (&self.h1_options, &self.shared.buffers);
+            let opener = h1::opener(self.dialer(), options, buffers);
             self.pool(priority, 1, opener)
         })
     }
 
     fn h2_pool(&self, priority: RoutingPriority) -> Rc<Pool<H2>> {
         pool_of(&mut self.h2.borrow_mut(), priority, || {
-            let opener = h2::opener(&self.cluster, &self.host, &self.h2_options);
+            let opener = h2::opener(self.dialer(), &self.h2_options);
             self.pool(priority, self.h2_options.max_concurrent_streams, opener)
         })
+    }
+
+    fn dialer(&self) -> Dialer {
+        let meter = Meter { stats: self.cluster.stats().clone(), worker: self.shared.worker };
+        let options = ConnectOptions::from(&**self.cluster.config());
+        Dialer { host: Arc::clone(&self.host), options, meter }
     }
 
     fn pool<C: Conn>(
@@ -377,6 +384,21 @@ impl HostPool {
         let h1 = h1.iter().filter_map(|pool| pool.sweep(now)).min();
         let h2 = h2.iter().filter_map(|pool| pool.sweep(now)).min();
         h1.into_iter().chain(h2).min()
+    }
+}
+
+/// Makes the connections of a host.
+#[derive(Clone, Debug)]
+struct Dialer {
+    host: Arc<Host>,
+    options: ConnectOptions,
+    meter: Meter,
+}
+
+impl Dialer {
+    async fn dial(self) -> Result<Socket, ConnectError> {
+        let socket = connect(self.host.address(), &self.options).await?;
+        Ok(socket.metered(self.meter))
     }
 }
 
