@@ -13,7 +13,7 @@ const SOURCE_MAX: usize = 160;
 /// One remark on a file. Displays as `boot.yaml:2:3: path: message; did you mean 'x'?`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Name of the file, as given.
+    /// Name of the file, as given; empty if there is none.
     pub file: String,
     /// From 1; 0 if the remark is about the whole file.
     pub line: u32,
@@ -31,10 +31,10 @@ pub struct Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.line == 0 {
-            write!(f, "{}: ", self.file)?;
-        } else {
-            write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
+        match (self.file.as_str(), self.line) {
+            ("", 0) => {}
+            (file, 0) => write!(f, "{file}: ")?,
+            (file, line) => write!(f, "{file}:{line}:{}: ", self.column)?,
         }
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;

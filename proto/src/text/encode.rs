@@ -165,6 +165,7 @@ impl<'s> Encoder<'s> {
         let names = message.fields.iter().map(|field| field.name);
         let suggestion = suggest(&entry.key, names);
         let text = match suggestion {
+            _ if entry.key == "<<" => "merge keys have no meaning in Envoy's YAML".to_owned(),
             Some(_) => "unknown field".to_owned(),
             None => format!("unknown field of {}", message.short_name()),
         };
@@ -267,21 +268,29 @@ impl<'s> Encoder<'s> {
             }
             return;
         }
-        if matches!(node.data, Data::Null) && message.is_none() && !is_null_enum(field.kind) {
-            return;
-        }
         let index = self.positions.next_index(&self.path);
         self.within(Step::Index(index), node.place, |encoder| match message {
             Some(message) => {
                 let bytes = encoder.message_or_empty(message, node);
                 record.push(field.number, &Encoded::Bytes(bytes));
             }
-            None => match encoder.scalar(field.kind, node) {
+            None => match encoder.scalar_or_default(field.kind, node) {
                 Some(value @ Encoded::Bytes(_)) => record.push(field.number, &value),
                 Some(value) => numbers.push(value),
                 None => {}
             },
         });
+    }
+
+    /// In lists, null stands for the default.
+    fn scalar_or_default(&mut self, kind: Kind, node: &Node) -> Option<Encoded> {
+        match (&node.data, kind.wire_type()) {
+            (Data::Null, 0) => Some(Encoded::Varint(0)),
+            (Data::Null, 1) => Some(Encoded::Fixed64(0)),
+            (Data::Null, 5) => Some(Encoded::Fixed32(0)),
+            (Data::Null, _) => Some(Encoded::Bytes(Vec::new())),
+            _ => self.scalar(kind, node),
+        }
     }
 
     /// In lists and maps, null stands for an empty message.

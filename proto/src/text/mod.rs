@@ -8,6 +8,7 @@
 
 mod diagnostic;
 mod encode;
+mod free_data;
 mod json;
 mod positions;
 mod record;
@@ -24,10 +25,11 @@ mod yaml;
 use prost::{Message, Name};
 
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics};
+pub use free_data::encode_struct;
 pub use positions::SourceMap;
 pub use resources::{FileResource, parse_resources};
 pub use suggest::suggest;
-pub use tree::{DEPTH_MAX, NODES_MAX};
+pub use tree::{ALIASED_NODES_MAX, DEPTH_MAX, NODES_MAX};
 
 use diagnostic::Sink;
 use tree::Node;

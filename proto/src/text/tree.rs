@@ -11,6 +11,9 @@ pub const DEPTH_MAX: usize = 100;
 /// Most nodes of a document, those that aliases repeat included.
 pub const NODES_MAX: usize = 1_000_000;
 
+/// Most of them that come from aliases.
+pub const ALIASED_NODES_MAX: usize = 100_000;
+
 /// A place in a file; both count from 1, columns count characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {

@@ -1,7 +1,8 @@
 //! YAML events to [`Node`]s, by yaml-cpp's rules where those of YAML 1.2 differ.
 //!
-//! Only the first document counts. Aliases are copies of what they name, bounded by
-//! [`NODES_MAX`]; merge keys have no meaning; entries whose key is tagged `!ignore` are dropped.
+//! Where yaml-cpp takes what is no YAML (a quote that is never closed, a key without a colon, a lone
+//! `-` in braces), this reader refuses it. Only the first document counts. Aliases are copies of what they name, bounded by
+//! [`ALIASED_NODES_MAX`]; merge keys have no meaning; entries whose key is tagged `!ignore` are dropped.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,7 +11,7 @@ use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::diagnostic::Sink;
 use super::scalar;
-use super::tree::{DEPTH_MAX, Data, Entry, NODES_MAX, Node, Place};
+use super::tree::{ALIASED_NODES_MAX, DEPTH_MAX, Data, Entry, NODES_MAX, Node, Place};
 
 /// The first document; `None` after an error.
 pub(super) fn parse(source: &str, sink: &mut Sink) -> Option<Node> {
@@ -120,8 +121,9 @@ impl Builder {
                     return Err((at, "an alias of something it is part of".to_owned()));
                 };
                 self.copied += copy.nodes;
-                if self.copied > NODES_MAX {
-                    return Err((at, format!("aliases repeat more than {NODES_MAX} values")));
+                if self.copied > ALIASED_NODES_MAX {
+                    let text = format!("aliases repeat more than {ALIASED_NODES_MAX} values");
+                    return Err((at, text));
                 }
                 copy.node.place = at;
                 self.add(copy, 0)
@@ -163,7 +165,12 @@ impl Builder {
     fn add(&mut self, value: Sized, anchor: usize) -> Result<(), Failure> {
         let place = value.node.place;
         if anchor != 0 {
+            // The copy for later aliases counts as well.
             self.copied += value.nodes;
+            if self.copied > ALIASED_NODES_MAX {
+                let text = format!("anchors hold more than {ALIASED_NODES_MAX} values");
+                return Err((place, text));
+            }
             self.anchors.insert(anchor, value.clone());
         }
         let depth = self.stack.len() + value.depth;

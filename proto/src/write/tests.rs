@@ -37,6 +37,22 @@ fn what_envoy_dumps_is_written_as_envoy_writes_it() {
     assert!(written.ends_with("}\n"));
 }
 
+#[test]
+fn the_reader_agrees_with_an_independent_one_on_a_dump() {
+    let pool = crate::descriptors();
+    let name = "envoy.admin.v3.ConfigDump";
+    let descriptor = pool.get_message_by_name(name).expect("known");
+    let mut json = serde_json::Deserializer::from_str(CONFIG_DUMP);
+    let theirs = prost_reflect::DynamicMessage::deserialize(descriptor, &mut json);
+    let theirs = theirs.expect("readable").encode_to_vec();
+    let read = parse_encoded(name, "d.json", CONFIG_DUMP.as_bytes(), &ReadOptions::default());
+    let ours = read.expect("readable").message;
+    let options = WriteOptions { sensitive: Sensitive::Keep, ..WriteOptions::default() };
+    let json = |bytes: &[u8]| bytes_to_json(name, bytes, &options).expect("writable");
+    assert_eq!(json(&ours), json(&theirs));
+    assert_eq!(ours.len(), theirs.len());
+}
+
 fn inline(text: &str) -> Option<DataSource> {
     Some(DataSource { specifier: Some(Specifier::InlineString(text.into())), ..Default::default() })
 }
