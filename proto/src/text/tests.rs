@@ -158,6 +158,13 @@ fn aliases_copy_but_neither_explode_nor_recurse() {
 }
 
 #[test]
+fn tabs_indent_no_block_but_may_stand_in_braces() {
+    let errors = refused("node:\n  \tid: a\n");
+    assert_eq!(errors, ["b.yaml:2:4: a tab cannot indent a key; use blanks"]);
+    assert!(read("b.yaml", "node: {id: a,\n\tcluster: b}\n").is_ok());
+}
+
+#[test]
 fn depth_is_bounded_alike_in_both_formats() {
     let deep = |levels: usize| {
         let inner = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));

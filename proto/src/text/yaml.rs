@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
+use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag};
 
 use super::diagnostic::Sink;
 use super::scalar;
@@ -15,7 +15,7 @@ use super::tree::{ALIASED_NODES_MAX, DEPTH_MAX, Data, Entry, NODES_MAX, Node, Pl
 
 /// The first document; `None` after an error.
 pub(super) fn parse(source: &str, sink: &mut Sink) -> Option<Node> {
-    let mut builder = Builder::default();
+    let mut builder = Builder { lines: source.lines().collect(), ..Builder::default() };
     for event in Parser::new_from_str(source) {
         let result = match event {
             Ok((event, span)) => builder.event(event, span),
@@ -88,11 +88,12 @@ struct Open {
 #[derive(Debug)]
 enum Content {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, key: Option<(Key, Place)> },
+    Map { entries: Vec<Entry>, key: Option<(Key, Place)>, block: bool },
 }
 
 #[derive(Debug, Default)]
-struct Builder {
+struct Builder<'s> {
+    lines: Vec<&'s str>,
     stack: Vec<Open>,
     anchors: HashMap<usize, Sized>,
     root: Option<Sized>,
@@ -100,7 +101,7 @@ struct Builder {
     done: bool,
 }
 
-impl Builder {
+impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Failure> {
         let at = place(&span.start);
         match event {
@@ -111,8 +112,9 @@ impl Builder {
             Event::SequenceStart(_, anchor, tag) => {
                 self.open(at, anchor, tag.as_deref(), Content::List(Vec::new()))
             }
-            Event::MappingStart(_, anchor, tag) => {
-                let content = Content::Map { entries: Vec::new(), key: None };
+            Event::MappingStart(style, anchor, tag) => {
+                let block = style == StructureStyle::Block;
+                let content = Content::Map { entries: Vec::new(), key: None, block };
                 self.open(at, anchor, tag.as_deref(), content)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
@@ -188,13 +190,16 @@ impl Builder {
         }
         match &mut open.content {
             Content::List(items) => items.push(value.node),
-            Content::Map { key: slot @ None, .. } => {
+            Content::Map { key: slot @ None, block, .. } => {
+                if *block && tab_before(&self.lines, place) {
+                    return Err((place, "a tab cannot indent a key; use blanks".to_owned()));
+                }
                 if matches!(value.key, Key::Unfit) {
                     return Err((place, "a key must be a text, not a list or mapping".to_owned()));
                 }
                 *slot = Some((value.key, place));
             }
-            Content::Map { entries, key } => {
+            Content::Map { entries, key, .. } => {
                 // An ignored key takes its value with it.
                 if let Some((Key::Text(key), place)) = key.take() {
                     entries.push(Entry { key, place, value: value.node });
@@ -203,6 +208,17 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+/// Whether only white space stands before `place` on its line, and a tab in it.
+fn tab_before(lines: &[&str], place: Place) -> bool {
+    let line = lines.get((place.line as usize).wrapping_sub(1)).copied().unwrap_or_default();
+    let mut before = line.chars().take((place.column as usize).saturating_sub(1));
+    let mut tab = false;
+    before.all(|c| {
+        tab |= c == '\t';
+        c.is_whitespace()
+    }) && tab
 }
 
 fn is_ignore(tag: &Tag) -> bool {
