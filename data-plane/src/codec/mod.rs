@@ -66,6 +66,23 @@ pub struct RequestHead {
     pub upgrade: Option<HeaderValue>,
 }
 
+impl RequestHead {
+    /// Stands for a head of which nothing could be read.
+    #[must_use]
+    pub fn unknown(version: Version) -> Self {
+        Self {
+            method: Method::GET,
+            scheme: None,
+            authority: None,
+            path: HeaderValue::from_static(""),
+            version,
+            headers: HeaderMap::new(),
+            ends: true,
+            upgrade: None,
+        }
+    }
+}
+
 /// A response's head. The same rules for framing fields as in [`RequestHead`].
 #[derive(Clone, Debug)]
 pub struct ResponseHead {
@@ -77,6 +94,14 @@ pub struct ResponseHead {
     pub headers: HeaderMap,
     /// Nothing follows: no body, no trailers.
     pub ends: bool,
+}
+
+impl ResponseHead {
+    /// A 1xx head without fields.
+    #[must_use]
+    pub fn informational(status: StatusCode) -> Self {
+        Self { status, version: Version::Http11, headers: HeaderMap::new(), ends: false }
+    }
 }
 
 /// A piece of a message's body, or its trailers, which are always the last piece.

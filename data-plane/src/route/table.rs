@@ -285,7 +285,7 @@ impl<'t> RouteRef<'t> {
     }
 
     /// The per-filter levels, least to most specific: table, virtual host, route, weighted cluster.
-    pub fn levels(&self) -> impl DoubleEndedIterator<Item = &'t FilterOverrides> {
+    pub fn levels(&self) -> impl DoubleEndedIterator<Item = &'t FilterOverrides> + use<'t> {
         let levels = [
             Some(&self.table.config.overrides),
             Some(&self.host.overrides),

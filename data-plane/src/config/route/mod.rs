@@ -105,6 +105,25 @@ fn named_clusters(action: &Action) -> Vec<(Option<usize>, &ClusterName)> {
     }
 }
 
+impl RouteConfig {
+    /// A table without a virtual host: every request is answered with 404.
+    #[must_use]
+    pub fn empty(name: RouteConfigName) -> Self {
+        Self {
+            name,
+            virtual_hosts: Vec::new(),
+            internal_only_headers: Vec::new(),
+            headers: HeaderChanges::default(),
+            header_order: HeaderOrder::default(),
+            validate_clusters: None,
+            host_port: HostPort::default(),
+            path_parameters: PathParameters::default(),
+            overrides: FilterOverrides::default(),
+            metadata: Metadata::default(),
+        }
+    }
+}
+
 /// The changes to headers that one level makes; removals come first, then the list in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderChanges {

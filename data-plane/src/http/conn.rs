@@ -1,0 +1,96 @@
+//! Facts about one downstream connection.
+
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::base::clock::{self, Instant};
+
+/// An end of a downstream connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// TCP.
+    Ip(SocketAddr),
+    /// A Unix domain socket; the path of the listening end, empty for a client's.
+    Unix(Arc<str>),
+}
+
+/// Facts about one downstream connection that do not change while it lives.
+#[derive(Clone, Debug)]
+pub struct ConnInfo {
+    /// `%CONNECTION_ID%`: unique in this process.
+    pub id: u64,
+    /// The client's end.
+    pub remote: Peer,
+    /// Our end.
+    pub local: Peer,
+    /// Whether it is encrypted.
+    pub transport: Transport,
+    /// When it was accepted.
+    pub accepted: Instant,
+    /// It is to close after the response at hand.
+    closes: Cell<bool>,
+}
+
+/// Whether a connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// In the clear.
+    Plain,
+    /// TLS.
+    Tls,
+}
+
+impl ConnInfo {
+    /// A connection that was accepted now.
+    #[must_use]
+    pub fn new(id: u64, remote: Peer, local: Peer, transport: Transport) -> Self {
+        Self { id, remote, local, transport, accepted: clock::now(), closes: Cell::new(false) }
+    }
+
+    /// Asks for the connection to be closed after the response at hand (HTTP/1).
+    pub fn close_after(&self) {
+        self.closes.set(true);
+    }
+
+    /// Whether that was asked for.
+    #[must_use]
+    pub const fn closes_after(&self) -> bool {
+        self.closes.get()
+    }
+
+    /// The client's IP address, if it has one.
+    #[must_use]
+    pub const fn remote_ip(&self) -> Option<IpAddr> {
+        match &self.remote {
+            Peer::Ip(address) => Some(address.ip()),
+            Peer::Unix(_) => None,
+        }
+    }
+
+    /// Our port, if it is TCP.
+    #[must_use]
+    pub const fn local_port(&self) -> Option<u16> {
+        match &self.local {
+            Peer::Ip(address) => Some(address.port()),
+            Peer::Unix(_) => None,
+        }
+    }
+
+    /// Whether the client came over a Unix socket.
+    #[must_use]
+    pub const fn is_unix(&self) -> bool {
+        matches!(self.remote, Peer::Unix(_))
+    }
+
+    /// `http` or `https`.
+    #[must_use]
+    pub const fn scheme_value(&self) -> HeaderValue {
+        HeaderValue::from_static(match self.transport {
+            Transport::Plain => "http",
+            Transport::Tls => "https",
+        })
+    }
+}

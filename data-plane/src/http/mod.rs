@@ -1,0 +1,27 @@
+//! L5: one HTTP request from its head to its record.
+//!
+//! `serve` runs a connection, `pipeline` says in which order a request passes the layers, `pump`
+//! moves it, `chain` and `filter` are the HTTP filters, `router` ends every chain. `reply` and
+//! `error` turn causes into answers; `headers` is what the connection manager does to heads.
+//! Everything about a request is in an [`exchange::Exchange`]; what it is decided by is in a
+//! [`view::View`], which cannot change under it.
+
+pub mod chain;
+pub mod conn;
+pub mod drain;
+pub mod error;
+pub mod exchange;
+pub mod filter;
+pub mod headers;
+pub mod manager;
+pub mod names;
+pub mod pipeline;
+pub mod pump;
+pub mod reply;
+pub mod request_id;
+pub mod router;
+pub mod serve;
+pub mod timer;
+pub mod trace;
+pub mod view;
+pub mod worker;

@@ -1,0 +1,119 @@
+//! The order in which a request passes the layers, in one place: the seed's `Chain`.
+//!
+//! ```text
+//! Recovery → Tracing → Metrics → Logging → HTTP filters (from xDS) → router
+//! ```
+//!
+//! [`ORDER`] is that line as data, and a test holds it. Recovery is the outermost: it guards every
+//! step of a request's work, the layers included ([`recovery::guard`]). Tracing, Metrics and Logging
+//! are [`LAYERS`]: each sees a request when it comes in, the response's head on its way out and the
+//! end, the responses in reverse. Filters and router are the request's own task (`pump`).
+
+mod logging;
+mod metrics;
+pub mod recovery;
+mod tracing;
+
+use crate::codec::{BodyError, RequestHead, ResponseHead, Version};
+use crate::http::exchange::Exchange;
+use crate::http::headers;
+use crate::http::pump::Expired;
+use crate::telemetry::stats::HttpStat;
+
+/// The pipeline, outermost first.
+pub const ORDER: [&str; 6] = ["recovery", "tracing", "metrics", "logging", "filters", "router"];
+
+/// The layers between Recovery and the filters, outermost first.
+static LAYERS: [&dyn Layer; 3] = [&tracing::Tracing, &metrics::Metrics, &logging::Logging];
+
+/// A layer around filters and router. Stateless: what it knows of a request is in the exchange.
+trait Layer: Sync {
+    /// Its name in [`ORDER`].
+    fn name(&self) -> &'static str;
+    /// The request's head is here, before any filter.
+    fn on_request(&self, _ex: &mut Exchange, _head: &mut RequestHead) {}
+    /// The response's head is about to leave, after all filters.
+    fn on_response(&self, _ex: &mut Exchange, _head: &mut ResponseHead) {}
+    /// The request is over.
+    fn on_end(&self, _ex: &mut Exchange, _head: &RequestHead) {}
+    /// A panic was caught.
+    fn on_panic(&self, _ex: &mut Exchange, _head: &RequestHead, _panic: &recovery::Caught) {}
+}
+
+/// A request begins.
+pub fn on_request(ex: &mut Exchange, head: &mut RequestHead) {
+    for layer in LAYERS {
+        layer.on_request(ex, head);
+    }
+}
+
+/// The head of its response is about to leave.
+pub fn on_response(ex: &mut Exchange, request: &RequestHead, head: &mut ResponseHead) {
+    for layer in LAYERS.iter().rev() {
+        layer.on_response(ex, head);
+    }
+    let worker = ex.worker.id;
+    head.version = request.version;
+    headers::finish_response(head, &ex.manager.config, &ex.worker.date());
+    if ex.manager.config.request_id.always_set_in_response
+        && let Some(id) = request.headers.get(crate::http::names::X_REQUEST_ID)
+    {
+        head.headers.insert(crate::http::names::X_REQUEST_ID, id.clone());
+    }
+    if !ex.request_ended {
+        ex.manager.stats.http.inc(worker, HttpStat::DownstreamRqResponseBeforeRqComplete);
+        if request.version < Version::Http2 {
+            ex.conn.close_after();
+        }
+    }
+}
+
+/// It is over and everything about it is known.
+pub fn finish(ex: &mut Exchange, head: &RequestHead) {
+    for layer in LAYERS.iter().rev() {
+        layer.on_end(ex, head);
+    }
+}
+
+/// A panic was caught while it was at work.
+pub fn panicked(ex: &mut Exchange, head: &RequestHead, panic: &recovery::Caught) {
+    for layer in LAYERS {
+        layer.on_panic(ex, head, panic);
+    }
+}
+
+/// One of its deadlines passed.
+pub fn expired(ex: &mut Exchange, which: Expired) {
+    let (worker, http) = (ex.worker.id, &ex.manager.stats.http);
+    match which {
+        Expired::Idle => http.inc(worker, HttpStat::DownstreamRqIdleTimeout),
+        Expired::Request => http.inc(worker, HttpStat::DownstreamRqTimeout),
+        Expired::Stream => http.inc(worker, HttpStat::DownstreamRqMaxDurationReached),
+        Expired::Route => {}
+    }
+}
+
+/// The client is gone.
+pub fn client_gone(ex: &mut Exchange, error: &BodyError) {
+    if let BodyError::Reset(_) = error {
+        ex.manager.stats.http.inc(ex.worker.id, HttpStat::DownstreamRqRxReset);
+    }
+}
+
+/// We reset the client's stream.
+pub fn reset(ex: &mut Exchange) {
+    ex.manager.stats.http.inc(ex.worker.id, HttpStat::DownstreamRqTxReset);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_is_the_seeds() {
+        let layers: Vec<_> = LAYERS.iter().map(|layer| layer.name()).collect();
+        assert_eq!(layers, ORDER[1..4]);
+        assert_eq!(ORDER[0], "recovery");
+        assert_eq!(ORDER[4..], ["filters", "router"]);
+    }
+}

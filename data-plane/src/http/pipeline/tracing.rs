@@ -1,0 +1,28 @@
+//! Tracing: every request has a trace id, the upstream and the client are told it.
+
+use super::Layer;
+use crate::codec::{RequestHead, ResponseHead};
+use crate::http::exchange::Exchange;
+use crate::http::names::X_TRACE_ID;
+use crate::http::trace;
+
+/// See the module.
+pub(super) struct Tracing;
+
+impl Layer for Tracing {
+    fn name(&self) -> &'static str {
+        "tracing"
+    }
+
+    fn on_request(&self, ex: &mut Exchange, head: &mut RequestHead) {
+        let Some(start) = ex.worker.shared.options.trace_headers else { return };
+        let worker = &ex.worker;
+        ex.trace = Some(trace::assign(&mut head.headers, start, |bytes| worker.random(bytes)));
+    }
+
+    fn on_response(&self, ex: &mut Exchange, head: &mut ResponseHead) {
+        if let Some(ids) = &ex.trace {
+            head.headers.insert(X_TRACE_ID, ids.trace_id.clone());
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! When a request has taken too long, and what that is answered with.
+
+use std::time::Duration;
+
+use crate::base::clock::Instant;
+use crate::http::reply::LocalReply;
+
+/// All deadlines of one request. `None` never passes.
+#[derive(Debug)]
+pub struct Deadlines {
+    /// Nothing may stand still for longer.
+    idle: Option<Duration>,
+    /// When something moved last.
+    moved: Instant,
+    /// `request_timeout`: the whole request has arrived by then.
+    request: Option<Instant>,
+    /// The route's timeout; runs from the end of the request.
+    route: Option<Instant>,
+    /// `max_stream_duration`.
+    stream: Option<Instant>,
+}
+
+/// Which deadline passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// Nothing moved.
+    Idle,
+    /// The request did not arrive in time.
+    Request,
+    /// The upstream did not answer in time.
+    Route,
+    /// The stream is too old.
+    Stream,
+}
+
+impl Expired {
+    /// The answer where none has begun.
+    #[must_use]
+    pub fn reply(self) -> LocalReply {
+        match self {
+            Self::Idle => LocalReply::stream_idle_timeout(),
+            Self::Request => LocalReply::request_timeout(),
+            Self::Route => LocalReply::upstream_timeout(),
+            Self::Stream => LocalReply::max_duration(),
+        }
+    }
+}
+
+impl Deadlines {
+    /// Those that run from the start of a request.
+    #[must_use]
+    pub fn new(
+        now: Instant,
+        idle: Option<Duration>,
+        request: Option<Duration>,
+        stream: Option<Duration>,
+    ) -> Self {
+        Self {
+            idle,
+            moved: now,
+            request: request.map(|d| now + d),
+            route: None,
+            stream: stream.map(|d| now + d),
+        }
+    }
+
+    /// The route has an idle timeout of its own, which replaces the manager's.
+    pub fn set_idle(&mut self, idle: Option<Duration>) {
+        self.idle = idle;
+    }
+
+    /// The request is complete: its own deadline is over, the route's begins.
+    pub fn request_ended(&mut self, now: Instant, route: Option<Duration>) {
+        self.request = None;
+        self.route = route.map(|d| now + d);
+    }
+
+    /// A reply of our own is on its way: only idleness and age still end it.
+    pub fn replied(&mut self) {
+        self.request = None;
+        self.route = None;
+    }
+
+    /// Something moved.
+    pub fn touch(&mut self, now: Instant) {
+        self.moved = now;
+    }
+
+    /// The next one to pass.
+    #[must_use]
+    pub fn next(&self) -> Option<Instant> {
+        let idle = self.idle.map(|d| self.moved + d);
+        [idle, self.request, self.route, self.stream].into_iter().flatten().min()
+    }
+
+    /// The one that has passed, the most telling first.
+    #[must_use]
+    pub fn expired(&self, now: Instant) -> Option<Expired> {
+        let passed = |deadline: Option<Instant>| deadline.is_some_and(|d| d <= now);
+        if passed(self.route) {
+            Some(Expired::Route)
+        } else if passed(self.request) {
+            Some(Expired::Request)
+        } else if passed(self.stream) {
+            Some(Expired::Stream)
+        } else if passed(self.idle.map(|d| self.moved + d)) {
+            Some(Expired::Idle)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_routes_timeout_runs_from_the_end_of_the_request() {
+        let start = clock::now();
+        let second = Duration::from_secs(1);
+        let mut deadlines = Deadlines::new(start, Some(second * 10), Some(second * 5), None);
+        assert_eq!(deadlines.next(), Some(start + second * 5));
+        assert_eq!(deadlines.expired(start + second * 5), Some(Expired::Request));
+        deadlines.request_ended(start + second * 3, Some(second * 4));
+        assert_eq!(deadlines.next(), Some(start + second * 7));
+        assert_eq!(deadlines.expired(start + second * 7), Some(Expired::Route));
+        deadlines.replied();
+        deadlines.touch(start + second * 8);
+        assert_eq!(deadlines.next(), Some(start + second * 18));
+        assert_eq!(deadlines.expired(start + second * 18), Some(Expired::Idle));
+    }
+}

@@ -1,0 +1,341 @@
+//! Moves one request: parts through the filters both ways, with back-pressure, inside Recovery.
+//!
+//! A [`RequestTask`] is a state machine that the request's own task polls. Each round looks at the
+//! deadlines, moves the request's side ([`request`]) and then the response's side ([`response`])
+//! until nothing moves any more, so that neither waits for the other. The halves of the client's
+//! connection stay outside the guard that catches panics, or nobody could write the 500.
+//!
+//! Who answers first wins: once a head went to the client, whatever fails later resets the stream.
+
+mod deadlines;
+mod request;
+mod response;
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::base::clock;
+use crate::codec::{BodyError, BodyPart, Outgoing, RequestHead, ResetCode, Sink, Source};
+use crate::http::chain::FilterStack;
+use crate::http::exchange::Exchange;
+use crate::http::filter::{Over, Parts, WaitFuture};
+use crate::http::pipeline::{self, recovery};
+use crate::http::reply::{LocalReply, ReplyFor};
+use crate::http::router::Router;
+use crate::http::timer::Timer;
+use crate::telemetry::flags::ResponseFlags;
+
+pub use deadlines::{Deadlines, Expired};
+
+/// Bytes pulled from a side at once.
+pub const PART_BYTES: usize = 64 * 1024;
+
+/// The client's side of one request.
+pub trait Downstream: Source + Sink {
+    /// Ready when the client is gone or reset the stream, though it may have sent everything.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<BodyError>;
+
+    /// The connection serves no further request (HTTP/1; a stream of HTTP/2 ignores it).
+    fn set_close(&mut self) {}
+}
+
+/// Where a filter asked to wait, and how it goes on from there.
+struct Held {
+    /// Place of the filter.
+    at: usize,
+    future: WaitFuture,
+    /// Parts that come after it, once it goes on.
+    rest: Parts,
+}
+
+/// How far the request's side has come.
+enum RequestSide {
+    /// Nothing has looked at the head yet.
+    Start,
+    /// The head passes the filters from this place on.
+    Head { next: usize },
+    /// A filter holds the head until the body is here.
+    Collect { at: usize, limit: usize, over: Over },
+    /// Parts flow to the upstream.
+    Body,
+    /// A filter waits, with its head or with a part.
+    Wait { held: Held, then: Resume },
+    /// Everything has passed, or nothing more is wanted.
+    Done,
+}
+
+/// What a waiting filter goes on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resume {
+    /// The next filter sees the head.
+    Head,
+    /// Parts go on.
+    Body,
+}
+
+/// How far the response's side has come.
+enum ResponseSide {
+    /// Nothing has come.
+    Waiting,
+    /// A filter holds the head.
+    HeldHead { held: Held, head: crate::codec::ResponseHead, body: ResponseBody },
+    /// The head is out; parts flow.
+    Body { body: ResponseBody },
+    /// A filter holds a part.
+    HeldBody { held: Held, body: ResponseBody },
+    /// Everything was pushed; it is to be flushed.
+    Flush,
+}
+
+/// Where the body of a response comes from.
+enum ResponseBody {
+    /// A reply of our own.
+    Local(Option<Bytes>),
+    /// The upstream.
+    Upstream,
+}
+
+/// One request on its way.
+pub struct RequestTask {
+    head: RequestHead,
+    ex: Exchange,
+    filters: FilterStack,
+    router: Router,
+    request: RequestSide,
+    response: ResponseSide,
+    /// What a collecting filter holds back, and the first filter that has not seen it.
+    collected: Vec<Bytes>,
+    trailers: Option<http::HeaderMap>,
+    collected_for: usize,
+    deadlines: Deadlines,
+    reply_for: ReplyFor,
+    mode: Mode,
+}
+
+/// Whether the machine still runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// It does.
+    Running,
+    /// Only what was pushed is still to be flushed.
+    Flushing,
+    /// It is over and recorded.
+    Over,
+}
+
+impl RequestTask {
+    /// A request whose head has arrived.
+    #[must_use]
+    pub fn new(head: RequestHead, ex: Exchange) -> Self {
+        let manager = &ex.manager.config;
+        let deadlines = Deadlines::new(
+            ex.times.start,
+            manager.timeouts.stream_idle,
+            manager.timeouts.request.filter(|_| !head.ends),
+            manager.common.max_stream_duration,
+        );
+        Self {
+            reply_for: ReplyFor::of(&head),
+            head,
+            filters: FilterStack::new(ex.no_chain()),
+            ex,
+            router: Router::default(),
+            request: RequestSide::Start,
+            response: ResponseSide::Waiting,
+            collected: Vec::new(),
+            trailers: None,
+            collected_for: 0,
+            deadlines,
+            mode: Mode::Running,
+        }
+    }
+
+    /// Ready when the request is over: answered and flushed, or given up.
+    pub fn poll<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: &mut D,
+        timer: &mut Timer,
+    ) -> Poll<()> {
+        match self.mode {
+            Mode::Over => return Poll::Ready(()),
+            Mode::Running => match recovery::guard(|| self.advance(cx, down, timer)) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(())) => {}
+                Err(panic) => self.recover(&panic, down),
+            },
+            Mode::Flushing => {}
+        }
+        if self.mode == Mode::Flushing {
+            // The client may take its time with the last bytes; the idle deadline still holds.
+            let timed_out = timer.poll(cx, self.deadlines.next()).is_ready()
+                && self.deadlines.expired(clock::now()).is_some();
+            if !timed_out && down.poll_flush(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        self.finish();
+        Poll::Ready(())
+    }
+
+    /// Answers the request at once: what the connection manager itself refuses.
+    pub fn refuse<D: Downstream>(&mut self, reply: LocalReply, down: &mut D) {
+        if let Err(panic) = recovery::guard(|| self.reply(reply, down)) {
+            self.recover(&panic, down);
+        }
+    }
+
+    fn advance<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: &mut D,
+        timer: &mut Timer,
+    ) -> Poll<()> {
+        loop {
+            let mut moved = self.move_request(cx, down);
+            self.router.flush(cx);
+            moved |= self.move_response(cx, down);
+            moved |= self.move_emitted(cx, down);
+            if matches!(self.response, ResponseSide::Flush) {
+                match down.poll_flush(cx) {
+                    Poll::Ready(Ok(())) => return Poll::Ready(()),
+                    Poll::Ready(Err(error)) => {
+                        self.client_gone(&error);
+                        return Poll::Ready(());
+                    }
+                    Poll::Pending => {}
+                }
+            } else if let Poll::Ready(error) = down.poll_closed(cx) {
+                self.client_gone(&error);
+                return Poll::Ready(());
+            }
+            if moved {
+                self.deadlines.touch(clock::now());
+                continue;
+            }
+            if timer.poll(cx, self.deadlines.next()).is_pending() {
+                return Poll::Pending;
+            }
+            if let Some(expired) = self.deadlines.expired(clock::now()) {
+                self.expire(expired, down);
+                if self.mode == Mode::Flushing {
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    /// A deadline passed.
+    fn expire<D: Downstream>(&mut self, expired: Expired, down: &mut D) {
+        pipeline::expired(&mut self.ex, expired);
+        if expired == Expired::Route {
+            self.router.timed_out(&self.ex);
+        }
+        self.abort_or_reply(expired.reply(), down);
+    }
+
+    /// Answers, or resets where a head has been sent.
+    fn abort_or_reply<D: Downstream>(&mut self, reply: LocalReply, down: &mut D) {
+        if matches!(self.response, ResponseSide::Waiting | ResponseSide::HeldHead { .. }) {
+            self.reply(reply, down);
+        } else {
+            self.ex.flags.insert(reply.flags);
+            self.ex.details = reply.details;
+            self.ex.error_type = self.ex.error_type.or(reply.error_type);
+            self.reset(ResetCode::Internal, down);
+        }
+    }
+
+    /// Breaks the response off.
+    fn reset<D: Downstream>(&mut self, code: ResetCode, down: &mut D) {
+        self.router.cancel(&mut self.ex);
+        self.request = RequestSide::Done;
+        self.response = ResponseSide::Flush;
+        self.mode = Mode::Flushing;
+        pipeline::reset(&mut self.ex);
+        down.push(Outgoing::Reset(code));
+    }
+
+    /// The client went away or reset its stream.
+    fn client_gone(&mut self, error: &BodyError) {
+        self.router.cancel(&mut self.ex);
+        self.request = RequestSide::Done;
+        self.response = ResponseSide::Flush;
+        self.mode = Mode::Flushing;
+        self.ex.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+        self.ex.details = match error {
+            BodyError::Reset(_) => "http2.remote_reset".into(),
+            BodyError::Closed | BodyError::Protocol(_) => "downstream_remote_disconnect".into(),
+        };
+        pipeline::client_gone(&mut self.ex, error);
+    }
+
+    /// A panic was caught: 500 where no head has been sent, else a reset. Nothing of the request's
+    /// own is called again.
+    fn recover<D: Downstream>(&mut self, panic: &recovery::Caught, down: &mut D) {
+        pipeline::panicked(&mut self.ex, &self.head, panic);
+        self.mode = Mode::Flushing;
+        self.request = RequestSide::Done;
+        // The filters may be what is broken: they go, and a second panic in their drop is caught.
+        let filters = std::mem::replace(&mut self.filters, FilterStack::new(self.ex.no_chain()));
+        let router = std::mem::take(&mut self.router);
+        let _second = recovery::guard(|| drop((filters, router)));
+        if self.ex.response.sent {
+            down.push(Outgoing::Reset(ResetCode::Internal));
+        } else {
+            let reply = LocalReply::panic();
+            self.ex.details = reply.details.clone();
+            let (head, body) = reply.into_response(self.reply_for);
+            let ends = head.ends;
+            self.push_head(head, down);
+            if !ends {
+                self.ex.bytes.sent += body.len() as u64;
+                down.push(Outgoing::Part(BodyPart::Data(body)));
+                down.push(Outgoing::End);
+            }
+        }
+        self.response = ResponseSide::Flush;
+    }
+
+    /// The last step of every response head, ours or the upstream's.
+    fn push_head<D: Downstream>(&mut self, mut head: crate::codec::ResponseHead, down: &mut D) {
+        pipeline::on_response(&mut self.ex, &self.head, &mut head);
+        self.ex.response.record(&head);
+        if self.ex.conn.closes_after() {
+            down.set_close();
+        }
+        down.push(Outgoing::Head(head));
+    }
+
+    /// Records the request exactly once.
+    fn finish(&mut self) {
+        if self.mode == Mode::Over {
+            return;
+        }
+        self.mode = Mode::Over;
+        let Self { head, ex, filters, router, .. } = self;
+        let recorded = recovery::guard(|| {
+            router.cancel(ex);
+            for filter in filters.made() {
+                filter.on_done(ex);
+            }
+        });
+        if let Err(panic) = recorded {
+            pipeline::panicked(ex, head, &panic);
+        }
+        if let Err(panic) = recovery::guard(|| pipeline::finish(ex, head)) {
+            pipeline::panicked(ex, head, &panic);
+        }
+    }
+}
+
+/// A task dropped in the middle (its connection ended) still leaves its record.
+impl Drop for RequestTask {
+    fn drop(&mut self) {
+        if self.mode != Mode::Over {
+            self.client_gone(&BodyError::Closed);
+            self.finish();
+        }
+    }
+}

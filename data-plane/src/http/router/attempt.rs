@@ -1,0 +1,214 @@
+//! One try at one host: lease, send, receive; its outcome is told once.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use super::stream::Stream;
+use crate::base::clock;
+use crate::cluster::connect::ConnectErrorKind;
+use crate::cluster::pool::{LeaseError, Leasing};
+use crate::cluster::{Answered, Cluster, Host};
+use crate::codec::h1::ResponseEvent;
+use crate::codec::{BodyError, BodyPart, Outgoing, RequestHead, ResponseHead};
+use crate::http::error::{ErrorKind, ProxyError, Sent};
+use crate::http::exchange::Exchange;
+use crate::http::pump::PART_BYTES;
+use crate::telemetry::stats::ClusterStat;
+
+/// What an attempt came to, step by step.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    End,
+    Failed(ProxyError),
+    Head(ResponseHead),
+    Informational(ResponseHead),
+    Part(BodyPart),
+}
+
+enum Phase {
+    /// A connection is awaited.
+    Leasing(Leasing),
+    /// The head was sent, the answer's is awaited.
+    Waiting(Stream),
+    /// The answer's body comes.
+    Answer(Stream),
+    /// Nothing is held any more.
+    Over,
+}
+
+/// One try at one host.
+pub(super) struct Attempt {
+    cluster: Arc<Cluster>,
+    host: Arc<Host>,
+    phase: Phase,
+    sent: Sent,
+    /// Status of the answer, once its head is here.
+    status: Option<u16>,
+}
+
+impl Attempt {
+    /// Asks for a connection.
+    pub(super) fn begin(cluster: Arc<Cluster>, host: Arc<Host>, leasing: Leasing) -> Self {
+        let phase = Phase::Leasing(leasing);
+        Self { cluster, host, phase, sent: Sent::Nothing, status: None }
+    }
+
+    /// Ready when a part may be pushed. Not while a connection is awaited: what the client sends
+    /// stays with the client until there is somebody to send it to.
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.phase {
+            Phase::Waiting(stream) | Phase::Answer(stream) => match ready!(stream.poll_ready(cx)) {
+                Ok(()) => Poll::Ready(()),
+                // The upstream takes no more; what it answers decides what becomes of this.
+                Err(_) => Poll::Pending,
+            },
+            Phase::Leasing(_) | Phase::Over => Poll::Pending,
+        }
+    }
+
+    pub(super) fn push(&mut self, part: BodyPart) {
+        if let Phase::Waiting(stream) | Phase::Answer(stream) = &mut self.phase {
+            self.sent = Sent::Body;
+            stream.push(Outgoing::Part(part));
+        }
+    }
+
+    pub(super) fn end(&mut self) {
+        if let Phase::Waiting(stream) | Phase::Answer(stream) = &mut self.phase {
+            stream.push(Outgoing::End);
+        }
+    }
+
+    /// Moves what was pushed towards the upstream. Errors show when the answer is read.
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
+        if let Phase::Waiting(stream) | Phase::Answer(stream) = &mut self.phase {
+            let _shown_by_the_answer = stream.poll_flush(cx);
+        }
+    }
+
+    /// What comes next.
+    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>, head: &RequestHead) -> Poll<Outcome> {
+        if let Phase::Leasing(leasing) = &mut self.phase {
+            match ready!(Pin::new(leasing).poll(cx)) {
+                Err(error) => return Poll::Ready(Outcome::Failed(self.not_leased(error))),
+                Ok(lease) => {
+                    self.sent = Sent::Head;
+                    self.phase = Phase::Waiting(Stream::start(lease, head));
+                    // The client's body is looked at again, now that somebody takes it.
+                    cx.waker().wake_by_ref();
+                }
+            }
+        }
+        self.flush(cx);
+        match &mut self.phase {
+            Phase::Leasing(_) | Phase::Over => Poll::Pending,
+            Phase::Waiting(stream) => match ready!(stream.poll_head(cx)) {
+                Ok(ResponseEvent::Informational(head)) => Poll::Ready(Outcome::Informational(head)),
+                Ok(ResponseEvent::Head(head)) => {
+                    self.status = Some(head.status.as_u16());
+                    if let Phase::Waiting(stream) = std::mem::replace(&mut self.phase, Phase::Over)
+                    {
+                        self.phase = Phase::Answer(stream);
+                    }
+                    Poll::Ready(Outcome::Head(head))
+                }
+                Err(error) => {
+                    stream.closed_by_peer();
+                    Poll::Ready(Outcome::Failed(self.failed(&error)))
+                }
+            },
+            Phase::Answer(stream) => Poll::Ready(match ready!(stream.poll_part(cx, PART_BYTES)) {
+                Ok(None) => Outcome::End,
+                Ok(Some(part)) => Outcome::Part(part),
+                Err(error) => Outcome::Failed(self.failed(&error)),
+            }),
+        }
+    }
+
+    fn not_leased(&self, error: LeaseError) -> ProxyError {
+        match error {
+            LeaseError::Overflow(_) => ProxyError::new(ErrorKind::Overflow, Sent::Nothing),
+            LeaseError::Connect(error) => {
+                let kind = match error.kind {
+                    ConnectErrorKind::Timeout => ErrorKind::ConnectTimeout,
+                    ConnectErrorKind::Remote => ErrorKind::ConnectFailure,
+                    ConnectErrorKind::Local => ErrorKind::LocalConnectFailure,
+                };
+                let transport = Some(error.transport).filter(|text| !text.is_empty());
+                ProxyError { transport, ..ProxyError::new(kind, Sent::Nothing) }
+            }
+        }
+    }
+
+    fn failed(&self, error: &BodyError) -> ProxyError {
+        ProxyError::from_body(error, self.sent)
+    }
+
+    /// The answer's head is here.
+    pub(super) fn answered(&self, head: &ResponseHead, ex: &mut Exchange) {
+        let now = clock::now();
+        ex.times.upstream_head = Some(now);
+        let status = head.status.as_u16();
+        self.cluster.stats().response(ex.worker.id, ex.origin(), status);
+        let outcome = if status >= 500 { Answered::Error } else { Answered::Success };
+        self.host.stats.answered(outcome);
+    }
+
+    /// It ended by itself: complete, or with an error.
+    pub(super) fn finish(self, error: Option<&ProxyError>, ex: &Exchange) {
+        let (worker, stats) = (ex.worker.id, self.cluster.stats());
+        match error {
+            None => {
+                let from = ex.times.request_end.unwrap_or(ex.times.start);
+                let taken = clock::now().saturating_duration_since(from);
+                stats.response_time(worker, ex.origin(), millis(taken));
+                if let Phase::Answer(stream) | Phase::Waiting(stream) = self.phase {
+                    stream.finish();
+                }
+            }
+            Some(error) => {
+                if matches!(error.kind, ErrorKind::RemoteReset | ErrorKind::RemoteRefused) {
+                    stats.inc(worker, ClusterStat::UpstreamRqRxReset);
+                }
+                if self.status.is_none() {
+                    let code = if error.kind == ErrorKind::Protocol { 502 } else { 503 };
+                    stats.response(worker, ex.origin(), code);
+                    self.host.stats.answered(Answered::Error);
+                }
+            }
+        }
+    }
+
+    /// Gives it up from our side.
+    pub(super) fn cancel(self, ex: &Exchange) {
+        let (worker, stats) = (ex.worker.id, self.cluster.stats());
+        match self.phase {
+            Phase::Leasing(leasing) => {
+                stats.inc(worker, ClusterStat::UpstreamRqCancelled);
+                drop(leasing);
+            }
+            Phase::Waiting(stream) | Phase::Answer(stream) => {
+                stats.inc(worker, ClusterStat::UpstreamRqTxReset);
+                stream.cancel();
+            }
+            Phase::Over => {}
+        }
+    }
+
+    /// The route's timeout passed while it was under way.
+    pub(super) fn timed_out(&self, ex: &Exchange) {
+        let (worker, stats) = (ex.worker.id, self.cluster.stats());
+        stats.inc(worker, ClusterStat::UpstreamRqTimeout);
+        self.host.stats.timed_out();
+        if self.status.is_none() {
+            stats.response(worker, ex.origin(), 504);
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,237 @@
+//! The router, the end of every chain: route → cluster → host → connection → attempt.
+//!
+//! It answers redirects and direct responses itself. What was sent decides what may be retried;
+//! an [`attempt::Attempt`] is one try at one host and reports its outcome once. The router holds
+//! no body: a part that the upstream does not take yet is not pulled from the client.
+
+mod attempt;
+mod headers;
+mod stream;
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode};
+
+use crate::cluster::RoutingPriority;
+use crate::cluster::pool::LeaseCx;
+use crate::codec::{BodyPart, RequestHead, ResponseHead};
+use crate::config::route::{Priority, RouteTimeout};
+use crate::http::error::ProxyError;
+use crate::http::exchange::Exchange;
+use crate::http::names as n;
+use crate::http::reply::LocalReply;
+use crate::route::{Decision, RedirectRequest, location, location_of_tls_redirect};
+use crate::telemetry::stats::RouterStat;
+
+use attempt::{Attempt, Outcome};
+
+/// What comes back from the upstream.
+#[derive(Debug)]
+pub enum UpstreamEvent {
+    /// The response is complete.
+    End,
+    /// The attempt failed.
+    Failed(ProxyError),
+    /// The response's head.
+    Head(ResponseHead),
+    /// A 1xx head.
+    Informational(ResponseHead),
+    /// A part of the response.
+    Part(BodyPart),
+    /// An answer of the router's own.
+    Reply(Box<LocalReply>),
+}
+
+/// The router of one request.
+#[derive(Default)]
+pub struct Router {
+    attempt: Option<Attempt>,
+    timeout: Option<Duration>,
+    /// Nothing more goes to the upstream.
+    request_over: bool,
+}
+
+impl Router {
+    /// Takes the head: chooses cluster, host and connection, or answers itself.
+    ///
+    /// # Errors
+    /// The answer.
+    pub fn start(
+        &mut self,
+        head: &mut RequestHead,
+        ex: &mut Exchange,
+    ) -> Result<(), Box<LocalReply>> {
+        let (worker, manager) = (ex.worker.id, ex.manager.clone());
+        let stats = &manager.stats.router;
+        stats.inc(worker, RouterStat::RqTotal);
+        let Some(route) = ex.route() else {
+            stats.inc(worker, RouterStat::NoRoute);
+            return Err(Box::new(LocalReply::no_route()));
+        };
+        let forward = match route.decision() {
+            Decision::DirectResponse(direct) => {
+                stats.inc(worker, RouterStat::RqDirectResponse);
+                let (status, body) = (direct.status, direct.body.clone());
+                return Err(Box::new(LocalReply::new(status, body, "direct_response")));
+            }
+            Decision::Redirect(redirect) => {
+                stats.inc(worker, RouterStat::RqRedirect);
+                let to = location(&route, &redirect_request(head)).unwrap_or_default();
+                return Err(Box::new(moved(redirect.status, &to)));
+            }
+            Decision::TlsRedirect => {
+                stats.inc(worker, RouterStat::RqRedirect);
+                let to = location_of_tls_redirect(&redirect_request(head));
+                return Err(Box::new(moved(StatusCode::MOVED_PERMANENTLY, &to)));
+            }
+            Decision::Forward(forward) => forward,
+        };
+        let name = route.cluster(&head.headers).unwrap_or_default();
+        let Some(cluster) = ex.view.clusters.get(name).cloned() else {
+            stats.inc(worker, RouterStat::NoCluster);
+            return Err(Box::new(LocalReply::no_cluster(forward.cluster_not_found)));
+        };
+        let priority = match forward.priority {
+            Priority::Default => RoutingPriority::Default,
+            Priority::High => RoutingPriority::High,
+        };
+        self.timeout = headers::timeout(head, forward, ex);
+        ex.upstream.cluster = Some(cluster.clone());
+        let upstream = ex.worker.pools.upstream(&cluster);
+        let Some(pool) = upstream.pick(None) else {
+            cluster.stats().response(worker, ex.origin(), 503);
+            return Err(Box::new(LocalReply::no_healthy_upstream()));
+        };
+        let host = Arc::clone(pool.host());
+        headers::prepare(head, &host, self.timeout, ex);
+        ex.upstream.host = Some(Arc::clone(&host));
+        ex.upstream.attempts = 1;
+        self.request_over = head.ends;
+        let leasing = pool.lease(LeaseCx { priority, downstream: head.version });
+        self.attempt = Some(Attempt::begin(cluster, host, leasing));
+        Ok(())
+    }
+
+    /// The route's timeout, which runs from the end of the request.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// How long the stream may stand still: the route's word, else the manager's.
+    #[must_use]
+    pub fn idle_timeout(&self, ex: &Exchange) -> Option<Duration> {
+        let route = ex.route();
+        match route.as_ref().and_then(|route| route.forward()).map(|forward| forward.idle_timeout) {
+            Some(RouteTimeout::After(limit)) => Some(limit),
+            Some(RouteTimeout::Disabled) => None,
+            Some(RouteTimeout::Inherit) | None => ex.manager.config.timeouts.stream_idle,
+        }
+    }
+
+    /// Ready when another part may be pushed.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.attempt {
+            None => Poll::Pending,
+            Some(attempt) => attempt.poll_ready(cx),
+        }
+    }
+
+    /// A part of the request.
+    pub fn push(&mut self, part: BodyPart) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.push(part);
+        }
+    }
+
+    /// The request is complete.
+    pub fn end(&mut self, _ex: &mut Exchange) {
+        if self.request_over {
+            return;
+        }
+        self.request_over = true;
+        if let Some(attempt) = &mut self.attempt {
+            attempt.end();
+        }
+    }
+
+    /// What the upstream says next.
+    pub fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &RequestHead,
+        ex: &mut Exchange,
+    ) -> Poll<UpstreamEvent> {
+        let Some(attempt) = &mut self.attempt else { return Poll::Pending };
+        let event = std::task::ready!(attempt.poll_event(cx, head));
+        Poll::Ready(match event {
+            Outcome::Head(mut head) => {
+                attempt.answered(&head, ex);
+                headers::finish(&mut head, ex);
+                UpstreamEvent::Head(head)
+            }
+            Outcome::Informational(head) => UpstreamEvent::Informational(head),
+            Outcome::Part(part) => UpstreamEvent::Part(part),
+            Outcome::End => {
+                self.finish_attempt(None, ex);
+                UpstreamEvent::End
+            }
+            Outcome::Failed(error) => {
+                self.finish_attempt(Some(&error), ex);
+                UpstreamEvent::Failed(error)
+            }
+        })
+    }
+
+    /// The one place where an attempt's end is told to the host and the counters.
+    fn finish_attempt(&mut self, error: Option<&ProxyError>, ex: &mut Exchange) {
+        let Some(attempt) = self.attempt.take() else { return };
+        attempt.finish(error, ex);
+    }
+
+    /// Moves what was pushed towards the upstream, whether or not the client reads.
+    pub fn flush(&mut self, cx: &mut Context<'_>) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.flush(cx);
+        }
+    }
+
+    /// The route's timeout passed.
+    pub fn timed_out(&self, ex: &Exchange) {
+        if let Some(attempt) = &self.attempt {
+            attempt.timed_out(ex);
+        }
+    }
+
+    /// Gives up: the client is gone, a deadline passed, or somebody else answered.
+    pub fn cancel(&mut self, ex: &mut Exchange) {
+        let Some(attempt) = self.attempt.take() else { return };
+        attempt.cancel(ex);
+    }
+
+    /// What the router adds to an answer of our own.
+    pub fn finish_reply(&self, head: &mut ResponseHead, ex: &Exchange) {
+        if ex.details == "direct_response" {
+            headers::edit_response(head, ex);
+        }
+    }
+}
+
+fn redirect_request(head: &RequestHead) -> RedirectRequest<'_> {
+    RedirectRequest {
+        authority: head.authority.as_ref().map_or(&[], |a| a.as_bytes()),
+        path: head.path.as_bytes(),
+        scheme: head.scheme.as_ref().map_or(b"http", |s| s.as_bytes()),
+        forwarded_proto: head.headers.get(n::X_FORWARDED_PROTO).map_or(b"", |v| v.as_bytes()),
+    }
+}
+
+fn moved(status: StatusCode, to: &[u8]) -> LocalReply {
+    let reply = LocalReply::new(status, "", "direct_response");
+    match HeaderValue::from_bytes(to) {
+        Ok(location) => reply.with_header(http::header::LOCATION, location),
+        Err(_) => reply,
+    }
+}

@@ -1,0 +1,179 @@
+//! Serving HTTP/1: requests come one after another on the connection's own task.
+
+use std::task::{Context, Poll};
+
+use super::{ConnCx, Counted, after, begin, drain_at, earlier, refused};
+use crate::base::clock::{self, Instant};
+use crate::codec::h1::ServerConn;
+use crate::codec::io::Io;
+use crate::codec::{BodyError, Incoming, RequestHead, Version};
+use crate::http::drain::DrainLevel;
+use crate::http::pump::{Downstream, RequestTask};
+use crate::http::reply::LocalReply;
+use crate::http::timer::Timer;
+use crate::telemetry::stats::HttpStat;
+
+impl<I: Io> Downstream for ServerConn<I> {
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        Self::poll_closed(self, cx).map(|()| BodyError::Closed)
+    }
+
+    fn set_close(&mut self) {
+        Self::set_close(self);
+    }
+}
+
+struct H1<'c, I> {
+    conn: ServerConn<I>,
+    cx: &'c ConnCx,
+    timer: Timer,
+    task: Option<Box<RequestTask>>,
+    requests: u32,
+    counted: Counted,
+    /// Nothing was at hand since then.
+    idle_from: Instant,
+    /// The first byte of a head that is not complete came then.
+    head_from: Option<Instant>,
+    /// The last answer was sent then; the peer may still read.
+    closing_from: Option<Instant>,
+    /// When it is too old.
+    drain_at: Option<Instant>,
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve<I: Io>(conn: ServerConn<I>, cx: &ConnCx) {
+    let (worker, http) = (cx.worker.id, &cx.manager.manager.stats.http);
+    http.inc(worker, HttpStat::DownstreamCxHttp1Total);
+    http.inc(worker, HttpStat::DownstreamCxHttp1Active);
+    let mut serving = H1 {
+        conn,
+        cx,
+        timer: Timer::default(),
+        task: None,
+        requests: 0,
+        counted: Counted::default(),
+        idle_from: clock::now(),
+        head_from: None,
+        closing_from: None,
+        drain_at: drain_at(cx),
+    };
+    std::future::poll_fn(|task| serving.poll(task)).await;
+    let active = serving.task.take().is_some();
+    serving.counted.count(cx, serving.conn.bytes());
+    http.dec(worker, HttpStat::DownstreamCxHttp1Active);
+    if active {
+        http.inc(worker, HttpStat::DownstreamCxDestroyActiveRq);
+    }
+}
+
+impl<I: Io> H1<'_, I> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.cx.drain.register(cx.waker());
+        loop {
+            let level = self.cx.drain.level();
+            if level == DrainLevel::Abort {
+                return Poll::Ready(());
+            }
+            if let Some(task) = &mut self.task {
+                if task.poll(cx, &mut self.conn, &mut self.timer).is_pending() {
+                    return Poll::Pending;
+                }
+                self.request_over();
+                continue;
+            }
+            if level >= DrainLevel::Close {
+                self.conn.set_close();
+            }
+            match self.conn.poll_next(cx) {
+                Poll::Ready(Incoming::Closed) => return Poll::Ready(()),
+                Poll::Ready(Incoming::Head(head)) => self.begin(head),
+                Poll::Ready(Incoming::Malformed { error, head }) => {
+                    let (mut task, reply) = refused(error, head, self.cx, Version::Http11);
+                    task.refuse(reply, &mut self.conn);
+                    self.task = Some(task);
+                }
+                Poll::Pending => {
+                    if self.poll_deadlines(cx).is_ready() {
+                        return Poll::Ready(());
+                    }
+                    if self.task.is_none() {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, head: Box<RequestHead>) {
+        self.requests += 1;
+        self.head_from = None;
+        let limit = self.cx.manager.manager.config.common.max_requests_per_connection;
+        let http = &self.cx.manager.manager.stats.http;
+        if limit.is_some_and(|limit| self.requests >= limit) {
+            http.inc(self.cx.worker.id, HttpStat::DownstreamCxMaxRequestsReached);
+            self.conn.set_close();
+        }
+        if self.cx.drain.closes(self.cx.worker.random_u64()) {
+            http.inc(self.cx.worker.id, HttpStat::DownstreamCxDrainClose);
+            self.conn.set_close();
+        }
+        self.task = Some(begin(head, self.cx));
+    }
+
+    fn request_over(&mut self) {
+        self.task = None;
+        let now = clock::now();
+        self.idle_from = now;
+        self.counted.count(self.cx, self.conn.bytes());
+        if !self.conn.keeps_alive() {
+            self.closing_from = Some(now);
+        }
+    }
+
+    /// Between two requests: idleness, slow heads, old age, a peer that does not read.
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let config = &self.cx.manager.manager.config;
+        if self.conn.is_idle() {
+            self.head_from = None;
+        } else if self.head_from.is_none() {
+            self.head_from = Some(clock::now());
+        }
+        let idle = match self.closing_from {
+            Some(from) => Some(from + config.timeouts.delayed_close.unwrap_or_default()),
+            None => after(self.idle_from, config.common.idle_timeout),
+        };
+        let slow = self.head_from.and_then(|from| {
+            let limit = config.timeouts.request_headers;
+            earlier(after(from, limit), after(from, config.timeouts.stream_idle))
+        });
+        loop {
+            let next = earlier(earlier(idle, slow), self.drain_at);
+            if self.timer.poll(cx, next).is_pending() {
+                return Poll::Pending;
+            }
+            let now = clock::now();
+            let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+            let (worker, http) = (self.cx.worker.id, &self.cx.manager.manager.stats.http);
+            if passed(self.drain_at) {
+                self.drain_at = None;
+                http.inc(worker, HttpStat::DownstreamCxMaxDurationReached);
+                self.conn.set_close();
+                // It is looked at anew: an idle one closes at once.
+                cx.waker().wake_by_ref();
+            } else if passed(slow) {
+                http.inc(worker, HttpStat::DownstreamRqHeaderTimeout);
+                let mut task = begin(Box::new(RequestHead::unknown(Version::Http11)), self.cx);
+                task.refuse(LocalReply::request_header_timeout(), &mut self.conn);
+                self.task = Some(task);
+                return Poll::Pending;
+            } else if passed(idle) {
+                let stat = match self.closing_from {
+                    Some(_) => HttpStat::DownstreamCxDelayedCloseTimeout,
+                    None => HttpStat::DownstreamCxIdleTimeout,
+                };
+                http.inc(worker, stat);
+                return Poll::Ready(());
+            }
+        }
+    }
+}

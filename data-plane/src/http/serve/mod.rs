@@ -1,0 +1,215 @@
+//! Serving a connection: which protocol it speaks, then one request after another, or side by side.
+//!
+//! On HTTP/1 the connection's task is the request's task too, and it owns the leased upstream
+//! connection: no channel and no second wake-up between the two sockets. On HTTP/2 each stream is
+//! a local task of its own.
+
+mod h1;
+mod options;
+
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::clock::{self, Instant};
+use crate::codec::detect::{Detect, Protocol};
+use crate::codec::h1::ServerOptions;
+
+use crate::codec::io::{BufferPool, Io};
+use crate::codec::{ProtocolError, RequestHead, Version};
+use crate::config::http_manager::CodecType;
+use crate::http::conn::ConnInfo;
+use crate::http::drain::{DrainLevel, Member};
+use crate::http::exchange::{Bytes, Exchange, Keep, Response, Times, Upstream};
+use crate::http::headers::ClientFacts;
+use crate::http::manager::Manager;
+use crate::http::pump::RequestTask;
+use crate::http::reply::LocalReply;
+use crate::http::timer::Timer;
+use crate::http::view::ViewCache;
+use crate::http::worker::Worker;
+use crate::telemetry::flags::ResponseFlags;
+use crate::telemetry::stats::HttpStat;
+
+/// A connection manager on one worker.
+pub struct WorkerManager {
+    /// The part that all workers share.
+    pub manager: Arc<Manager>,
+    /// The way to its current view.
+    pub views: ViewCache,
+    /// Options of HTTP/1 connections.
+    pub h1: Rc<ServerOptions>,
+    /// Options of HTTP/2 connections.
+
+    /// The worker's read buffers.
+    pub buffers: Rc<BufferPool>,
+}
+
+impl WorkerManager {
+    /// A manager's side on the worker that owns `buffers`.
+    #[must_use]
+    pub fn new(manager: &Arc<Manager>, buffers: &Rc<BufferPool>) -> Self {
+        Self {
+            manager: Arc::clone(manager),
+            views: ViewCache::new(&manager.cell),
+            h1: Rc::new(options::h1(&manager.config, manager.buffer_limit)),
+            buffers: Rc::clone(buffers),
+        }
+    }
+}
+
+/// What serving one connection needs to know.
+pub struct ConnCx {
+    /// The worker.
+    pub worker: Rc<Worker>,
+    /// The manager that the connection belongs to.
+    pub manager: Rc<WorkerManager>,
+    /// Facts about the connection.
+    pub info: Rc<ConnInfo>,
+    /// Tells when to end.
+    pub drain: Member,
+}
+
+/// Serves a connection until it ends.
+pub async fn serve<I: Io + 'static>(io: I, cx: ConnCx) {
+    count_opened(&cx);
+    let codec = cx.manager.manager.config.codec;
+    match codec {
+        CodecType::Http1 | CodecType::Http2 => h1::serve(h1_conn(io, &cx, &[]), &cx).await,
+        CodecType::Auto => {
+            if let Some((protocol, io, bytes)) = detect(io, &cx).await {
+                match protocol {
+                    Protocol::Http1 | Protocol::Http2 => h1::serve(h1_conn(io, &cx, &bytes), &cx).await,
+                }
+            }
+        }
+    }
+    count_closed(&cx);
+}
+
+fn h1_conn<I: Io>(io: I, cx: &ConnCx, bytes: &[u8]) -> crate::codec::h1::ServerConn<I> {
+    let (options, buffers) = (Rc::clone(&cx.manager.h1), Rc::clone(&cx.manager.buffers));
+    crate::codec::h1::ServerConn::with_bytes(io, options, buffers, bytes)
+}
+
+/// The first bytes tell the protocol. A client that says nothing is idle, and one that drains has
+/// nothing to lose.
+async fn detect<I: Io>(io: I, cx: &ConnCx) -> Option<(Protocol, I, bytes::BytesMut)> {
+    let mut detect = Detect::new(io);
+    let mut timer = Timer::default();
+    let idle = cx.manager.manager.config.common.idle_timeout.map(|d| cx.info.accepted + d);
+    std::future::poll_fn(|task| {
+        cx.drain.register(task.waker());
+        if cx.drain.level() >= DrainLevel::Close {
+            return std::task::Poll::Ready(None);
+        }
+        if timer.poll(task, idle).is_ready() && idle.is_some_and(|at| at <= clock::now()) {
+            let stats = &cx.manager.manager.stats.http;
+            stats.inc(cx.worker.id, HttpStat::DownstreamCxIdleTimeout);
+            return std::task::Poll::Ready(None);
+        }
+        detect.poll(task)
+    })
+    .await
+}
+
+fn count_opened(cx: &ConnCx) {
+    let (worker, http) = (cx.worker.id, &cx.manager.manager.stats.http);
+    http.inc(worker, HttpStat::DownstreamCxTotal);
+    http.inc(worker, HttpStat::DownstreamCxActive);
+}
+
+fn count_closed(cx: &ConnCx) {
+    let (worker, http) = (cx.worker.id, &cx.manager.manager.stats.http);
+    http.dec(worker, HttpStat::DownstreamCxActive);
+    http.inc(worker, HttpStat::DownstreamCxDestroy);
+    let lived = clock::now().saturating_duration_since(cx.info.accepted);
+    let millis = u64::try_from(lived.as_millis()).unwrap_or(u64::MAX);
+    http.record(worker, HttpStat::DownstreamCxLengthMs, millis);
+}
+
+/// Bytes that a connection moved since they were last counted.
+#[derive(Debug, Default)]
+struct Counted {
+    received: u64,
+    sent: u64,
+}
+
+impl Counted {
+    fn count(&mut self, cx: &ConnCx, (received, sent): (u64, u64)) {
+        let (worker, http) = (cx.worker.id, &cx.manager.manager.stats.http);
+        http.add(worker, HttpStat::DownstreamCxRxBytesTotal, received - self.received);
+        http.add(worker, HttpStat::DownstreamCxTxBytesTotal, sent - self.sent);
+        *self = Self { received, sent };
+    }
+}
+
+/// When a connection is to be drained for its age.
+fn drain_at(cx: &ConnCx) -> Option<Instant> {
+    let common = &cx.manager.manager.config.common;
+    let age = common.max_connection_duration?;
+    let jitter = f64::from(common.max_connection_duration_jitter_percent) / 100.0;
+    let random = cx.worker.random_u64() as f64 / u64::MAX as f64;
+    Some(cx.info.accepted + age + age.mul_f64(jitter * random))
+}
+
+/// A request begins: from its head to the task that moves it.
+///
+/// The task is a box of its own, so that an idle connection holds none of a request's state.
+fn begin(head: Box<RequestHead>, cx: &ConnCx) -> Box<RequestTask> {
+    let view = cx.manager.views.current();
+    let ex = Exchange {
+        worker: Rc::clone(&cx.worker),
+        manager: Arc::clone(&cx.manager.manager),
+        conn: Rc::clone(&cx.info),
+        client: ClientFacts { address: cx.info.remote_ip(), internal: false },
+        route: None,
+        random: cx.worker.random_u64(),
+        times: Times {
+            start_system: clock::system_now(),
+            start: clock::now(),
+            request_end: None,
+            upstream_head: None,
+            response_head: None,
+        },
+        bytes: Bytes::default(),
+        flags: ResponseFlags::NONE,
+        details: "".into(),
+        error_type: None,
+        trace: None,
+        upstream: Upstream::default(),
+        response: Response { keep: cx.manager.manager.keeps, ..Response::default() },
+        request_ended: head.ends,
+        view,
+    };
+    Box::new(RequestTask::new(*head, ex))
+}
+
+/// A request that broke a rule of the protocol before it became one.
+fn refused(
+    error: ProtocolError,
+    head: Option<Box<RequestHead>>,
+    cx: &ConnCx,
+    version: Version,
+) -> (Box<RequestTask>, LocalReply) {
+    let head = head.unwrap_or_else(|| Box::new(RequestHead::unknown(version)));
+    let http = &cx.manager.manager.stats.http;
+    http.inc(cx.worker.id, HttpStat::DownstreamCxProtocolError);
+    if matches!(error, ProtocolError::HeadersTooLarge | ProtocolError::TooManyHeaders) {
+        http.inc(cx.worker.id, HttpStat::DownstreamRqTooLarge);
+    }
+    (begin(head, cx), LocalReply::protocol(error))
+}
+
+/// The earlier of two moments, either of which may be never.
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn after(from: Instant, limit: Option<Duration>) -> Option<Instant> {
+    limit.map(|limit| from + limit)
+}

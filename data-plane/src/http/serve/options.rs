@@ -1,0 +1,41 @@
+//! The codecs' settings from those of a connection manager.
+
+use http::HeaderValue;
+
+use crate::codec::h1::{NameCase, ServerOptions, Underscores};
+use crate::config::http_manager::HttpManagerConfig;
+use crate::config::http_protocol::{HeaderKeyFormat, HeadersWithUnderscores};
+
+/// HTTP/1.
+pub(super) fn h1(config: &HttpManagerConfig, buffer_limit: u32) -> ServerOptions {
+    let (common, http1) = (&config.common, &config.http1);
+    let defaults = ServerOptions::default();
+    ServerOptions {
+        max_head_bytes: config.max_request_headers_kb as usize * 1024,
+        max_headers_count: common.max_headers_count as usize,
+        accept_http_10: http1.accept_http_10,
+        default_host_for_http_10: http1
+            .default_host_for_http_10
+            .as_ref()
+            .and_then(|host| HeaderValue::from_str(host).ok()),
+        enable_trailers: http1.enable_trailers,
+        underscores: match common.headers_with_underscores {
+            HeadersWithUnderscores::Allow => Underscores::Allow,
+            HeadersWithUnderscores::DropHeader => Underscores::Drop,
+            HeadersWithUnderscores::RejectRequest => Underscores::Reject,
+        },
+        allow_absolute_url: http1.allow_absolute_url,
+        allow_chunked_length: http1.allow_chunked_length,
+        allow_custom_methods: http1.allow_custom_methods,
+        stream_error_on_invalid_http_message: http1.stream_error_on_invalid_http_message
+            || config.stream_error_on_invalid_http_message,
+        name_case: match http1.header_key_format {
+            HeaderKeyFormat::LowerCase | HeaderKeyFormat::PreserveCase => NameCase::Lower,
+            HeaderKeyFormat::ProperCaseWords => NameCase::Proper,
+        },
+        high_watermark: match buffer_limit {
+            0 => usize::MAX,
+            limit => defaults.high_watermark.min(limit as usize),
+        },
+    }
+}
