@@ -1,0 +1,277 @@
+//! The listeners of a data plane, as the control runtime sees them.
+//!
+//! A listener that changes keeps its sockets: the workers take the new one in place of the old and
+//! drain the old one's connections. An address that cannot be bound refuses that listener and
+//! leaves everything else as it is.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::Socket;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, oneshot};
+
+use super::socket::{BindError, BindSpec, SocketTable};
+use super::worker::{Acceptance, Command, WorkerHandle};
+use crate::base::names::ListenerName;
+use crate::base::task::{self, Task};
+use crate::config::listener::{BindAddress, TrafficDirection};
+use crate::http::drain::DrainLevel;
+use crate::snapshot::ListenerSpec;
+
+/// Connections accepted on the control runtime that wait for a worker.
+const HANDOVER: usize = 1024;
+
+/// All listeners and the workers that serve them.
+pub struct Listeners {
+    workers: Vec<WorkerHandle>,
+    sockets: SocketTable,
+    active: BTreeMap<ListenerName, Active>,
+    /// Accepted sockets on their way to a worker.
+    handover: mpsc::Sender<(ListenerName, usize, Socket)>,
+    accepted: mpsc::Receiver<(ListenerName, usize, Socket)>,
+    next_worker: usize,
+}
+
+struct Active {
+    spec: Arc<ListenerSpec>,
+    bound: Vec<(BindSpec, Option<SocketAddr>)>,
+    /// Acceptors on this runtime, for sockets that all workers share.
+    _acceptors: Vec<Task>,
+}
+
+/// A listener as `/listeners` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerState {
+    /// Its name.
+    pub name: ListenerName,
+    /// What it is bound to: the address got, or the socket's path.
+    pub addresses: Vec<BoundAddress>,
+}
+
+/// An address that is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BoundAddress {
+    /// TCP.
+    Ip(SocketAddr),
+    /// A Unix socket.
+    Pipe(Arc<str>),
+}
+
+impl Listeners {
+    /// No listener yet; `workers` serve those that come.
+    #[must_use]
+    pub fn new(workers: Vec<WorkerHandle>) -> Self {
+        let (handover, accepted) = mpsc::channel(HANDOVER);
+        Self {
+            workers,
+            sockets: SocketTable::default(),
+            active: BTreeMap::new(),
+            handover,
+            accepted,
+            next_worker: 0,
+        }
+    }
+
+    /// Adds a listener, or replaces the one of the same name, whose connections are closed over
+    /// `drain`.
+    ///
+    /// # Errors
+    /// One of its addresses cannot be bound; the old listener, if any, goes on.
+    pub async fn upsert(
+        &mut self,
+        spec: Arc<ListenerSpec>,
+        drain: Duration,
+    ) -> Result<(), BindError> {
+        let (bound, mut per_worker, shared) = self.bind(&spec)?;
+        for (worker, sockets) in self.workers.iter().zip(per_worker.drain(..)) {
+            let spec = Arc::clone(&spec);
+            worker.send(Command::Listen { spec, sockets, drain }).await;
+        }
+        let acceptors = shared
+            .into_iter()
+            .filter_map(|(at, socket)| self.acceptor(&spec, at, socket))
+            .collect();
+        let name = spec.name.clone();
+        let active = Active { spec, bound, _acceptors: acceptors };
+        if let Some(old) = self.active.insert(name.clone(), active) {
+            for (bind, _) in &old.bound {
+                self.sockets.release(&name, &bind.address);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops accepting for a listener and closes its connections over `drain`.
+    pub async fn remove(&mut self, name: &ListenerName, drain: Duration) {
+        let Some(old) = self.active.remove(name) else { return };
+        for worker in &self.workers {
+            worker.send(Command::Remove { listener: name.clone(), drain }).await;
+        }
+        for (bind, _) in &old.bound {
+            self.sockets.release(name, &bind.address);
+        }
+    }
+
+    /// Drains listeners: all, or only those for inbound traffic.
+    pub async fn drain(
+        &mut self,
+        which: Which,
+        level: DrainLevel,
+        over: Duration,
+        accept: Acceptance,
+    ) {
+        let names: Vec<ListenerName> = match which {
+            Which::All => Vec::new(),
+            Which::Inbound => self
+                .active
+                .values()
+                .filter(|a| a.spec.config.traffic_direction == TrafficDirection::Inbound)
+                .map(|a| a.spec.name.clone())
+                .collect(),
+        };
+        if which == Which::Inbound && names.is_empty() {
+            return;
+        }
+        for worker in &self.workers {
+            let listeners = names.clone();
+            worker.send(Command::Drain { listeners, level, over, accept }).await;
+        }
+        if accept == Acceptance::Stop {
+            let drained = |name: &ListenerName| names.is_empty() || names.contains(name);
+            for (name, active) in &mut self.active {
+                if drained(name) {
+                    active._acceptors.clear();
+                    for (bind, _) in active.bound.drain(..) {
+                        self.sockets.release(name, &bind.address);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Connections of all workers.
+    pub async fn connections(&self) -> usize {
+        let mut total = 0;
+        for worker in &self.workers {
+            let (answer, wait) = oneshot::channel();
+            worker.send(Command::Count(answer)).await;
+            total += wait.await.unwrap_or(0);
+        }
+        total
+    }
+
+    /// Hands the next connection that was accepted here to a worker. Safe to cancel.
+    pub async fn hand_over(&mut self) {
+        let Some((listener, address, socket)) = self.accepted.recv().await else { return };
+        let Some(worker) = self.workers.get(self.next_worker) else { return };
+        self.next_worker = (self.next_worker + 1) % self.workers.len();
+        // A worker whose inbox is full is far behind; the connection is dropped as a full accept
+        // queue would drop it.
+        let _dropped = worker.try_send(Command::Accepted { listener, address, socket });
+    }
+
+    /// Ends all workers.
+    pub async fn stop(self) {
+        for worker in self.workers {
+            worker.stop().await;
+        }
+    }
+
+    /// What is bound, in the order of names.
+    pub fn states(&self) -> impl Iterator<Item = ListenerState> {
+        self.active.values().map(|active| ListenerState {
+            name: active.spec.name.clone(),
+            addresses: active.bound.iter().filter_map(shown).collect(),
+        })
+    }
+
+    #[expect(clippy::type_complexity, reason = "three parts of one step, taken apart at once")]
+    fn bind(
+        &mut self,
+        spec: &ListenerSpec,
+    ) -> Result<
+        (Vec<(BindSpec, Option<SocketAddr>)>, Vec<Vec<(usize, Socket)>>, Vec<(usize, Socket)>),
+        BindError,
+    > {
+        let workers = self.workers.len();
+        let mut bound: Vec<(BindSpec, Option<SocketAddr>)> = Vec::new();
+        let mut per_worker: Vec<Vec<(usize, Socket)>> = Vec::new();
+        per_worker.resize_with(workers, Vec::new);
+        let mut shared = Vec::new();
+        if !spec.config.bind_to_port {
+            return Ok((bound, per_worker, shared));
+        }
+        for (at, place) in spec.config.addresses.iter().enumerate() {
+            let tcp = matches!(place.bind, BindAddress::Tcp { .. });
+            let own_socket = tcp && spec.config.reuse_port;
+            let bind = BindSpec {
+                address: place.bind.clone(),
+                sockets: if own_socket { workers } else { 1 },
+                backlog: spec.config.tcp_backlog_size,
+            };
+            match self.sockets.acquire(&spec.name, &bind) {
+                Ok(got) if own_socket => {
+                    for (own, socket) in per_worker.iter_mut().zip(got.sockets) {
+                        own.push((at, socket));
+                    }
+                    bound.push((bind, got.address));
+                }
+                Ok(got) => {
+                    shared.extend(got.sockets.into_iter().map(|socket| (at, socket)));
+                    bound.push((bind, got.address));
+                }
+                Err(error) => {
+                    for (bind, _) in &bound {
+                        self.sockets.release(&spec.name, &bind.address);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok((bound, per_worker, shared))
+    }
+
+    /// Accepts on this runtime for a socket that the workers share.
+    fn acceptor(&self, spec: &Arc<ListenerSpec>, at: usize, socket: Socket) -> Option<Task> {
+        let name = spec.name.clone();
+        let handover = self.handover.clone();
+        let pipe = matches!(spec.config.addresses.get(at)?.bind, BindAddress::Pipe(_));
+        let task = if pipe {
+            let listener = UnixListener::from_std(socket.into()).ok()?;
+            task::spawn("accept", async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let Ok(stream) = stream.into_std() else { continue };
+                    let _gone = handover.send((name.clone(), at, Socket::from(stream))).await;
+                }
+            })
+        } else {
+            let listener = TcpListener::from_std(socket.into()).ok()?;
+            task::spawn("accept", async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let Ok(stream) = stream.into_std() else { continue };
+                    let _gone = handover.send((name.clone(), at, Socket::from(stream))).await;
+                }
+            })
+        };
+        Some(task)
+    }
+}
+
+fn shown((bind, address): &(BindSpec, Option<SocketAddr>)) -> Option<BoundAddress> {
+    match &bind.address {
+        BindAddress::Pipe(pipe) => Some(BoundAddress::Pipe(Arc::clone(&pipe.path))),
+        BindAddress::Tcp { .. } => address.map(BoundAddress::Ip),
+    }
+}
+
+/// Which listeners a drain is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All of them.
+    All,
+    /// Those whose `traffic_direction` is INBOUND.
+    Inbound,
+}

@@ -1,0 +1,452 @@
+//! A worker: one thread, one current-thread runtime, its own sockets, pools and connections.
+//!
+//! It takes [`Command`]s from the control runtime and otherwise does nothing but accept and serve.
+//! Sockets that cannot be had a worker each (Unix sockets, `enable_reuse_port: false`) are accepted
+//! on the control runtime and arrive in the same inbox.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use socket2::{SockRef, Socket, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::base::clock;
+use crate::base::names::ListenerName;
+use crate::base::task::{self, Task};
+use crate::codec::io::BufferPool;
+use crate::config::listener::{BindAddress, ListenAddress};
+use crate::http::conn::{ConnInfo, Peer, Transport};
+use crate::http::drain::{DrainLevel, LocalDrain};
+use crate::http::serve::{ConnCx, WorkerManager, serve};
+use crate::http::worker::Worker;
+use crate::listener::chain::{Facts, select};
+use crate::snapshot::ListenerSpec;
+use crate::telemetry::stats::ListenerStat;
+
+/// Spare read buffers that a worker keeps.
+const SPARE_BUFFERS: usize = 256;
+
+/// Pause after an accept failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the control runtime tells a worker.
+pub enum Command {
+    /// A connection that was accepted elsewhere.
+    Accepted {
+        /// The listener that it came to.
+        listener: ListenerName,
+        /// Which of its addresses.
+        address: usize,
+        /// The connection.
+        socket: Socket,
+    },
+    /// Listen, or go on with this in place of the listener of the same name; its connections are
+    /// drained at the given pace.
+    Listen {
+        /// What to serve.
+        spec: Arc<ListenerSpec>,
+        /// This worker's sockets with their places in the list of addresses.
+        sockets: Vec<(usize, Socket)>,
+        /// Pace at which the connections of the listener that it replaces are closed.
+        drain: Duration,
+    },
+    /// Stop accepting for that listener, drain its connections.
+    Remove {
+        /// Which one.
+        listener: ListenerName,
+        /// Over which time.
+        drain: Duration,
+    },
+    /// Drain connections; accepting goes on or stops.
+    Drain {
+        /// Which listeners; empty: all.
+        listeners: Vec<ListenerName>,
+        /// How.
+        level: DrainLevel,
+        /// Pace of a gradual drain.
+        over: Duration,
+        /// Whether new connections are still accepted.
+        accept: Acceptance,
+    },
+    /// Tell how many connections there are.
+    Count(oneshot::Sender<usize>),
+    /// End the thread; what is still open is cut off.
+    Stop,
+}
+
+/// Whether new connections are accepted during a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// They are.
+    Continue,
+    /// The sockets close.
+    Stop,
+}
+
+/// What makes a worker; run on its own thread.
+pub type WorkerSetup = Box<dyn FnOnce() -> Rc<Worker> + Send>;
+
+/// The control runtime's end of a worker.
+pub struct WorkerHandle {
+    commands: mpsc::Sender<Command>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl WorkerHandle {
+    /// Sends a command; a worker that is gone takes none.
+    pub async fn send(&self, command: Command) {
+        let _gone = self.commands.send(command).await;
+    }
+
+    /// Sends a command if the inbox has room.
+    ///
+    /// # Errors
+    /// The inbox is full or the worker is gone; the command comes back.
+    pub fn try_send(&self, command: Command) -> Result<(), Command> {
+        self.commands.try_send(command).map_err(|error| error.into_inner())
+    }
+
+    /// Ends the thread and waits for it.
+    pub async fn stop(mut self) {
+        self.send(Command::Stop).await;
+        if let Some(thread) = self.thread.take() {
+            let _joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+/// Connections of all workers, for `overload_manager`'s limit on the process.
+#[derive(Debug, Default)]
+pub struct GlobalConnections {
+    open: AtomicU64,
+    limit: Option<u64>,
+}
+
+impl GlobalConnections {
+    /// A counter with a limit, if there is one.
+    #[must_use]
+    pub const fn new(limit: Option<u64>) -> Self {
+        Self { open: AtomicU64::new(0), limit }
+    }
+
+    fn enter(self: &Arc<Self>) -> Option<GlobalPermit> {
+        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
+        let permit = GlobalPermit(Arc::clone(self));
+        if self.limit.is_some_and(|limit| open > limit) { None } else { Some(permit) }
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+struct GlobalPermit(Arc<GlobalConnections>);
+
+impl Drop for GlobalPermit {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Starts a worker's thread.
+///
+/// # Errors
+/// The system has no thread or no event loop to give.
+pub fn spawn_worker(
+    name: String,
+    global: Arc<GlobalConnections>,
+    setup: WorkerSetup,
+) -> std::io::Result<WorkerHandle> {
+    let (commands, inbox) = mpsc::channel(1024);
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let mut runtime = runtime;
+        match runtime.enable_all().build_local(Default::default()) {
+            Ok(runtime) => runtime.block_on(run(setup(), global, inbox)),
+            Err(error) => tracing::error!(%error, "a worker cannot start"),
+        }
+    })?;
+    Ok(WorkerHandle { commands, thread: Some(thread) })
+}
+
+/// A listener on this worker.
+struct Local {
+    spec: Arc<ListenerSpec>,
+    /// One a chain, in the spec's order, the default chain last.
+    managers: Vec<Option<Rc<WorkerManager>>>,
+    drain: LocalDrain,
+}
+
+struct State {
+    worker: Rc<Worker>,
+    global: Arc<GlobalConnections>,
+    buffers: Rc<BufferPool>,
+    listeners: HashMap<ListenerName, Listening>,
+    /// Replaced or removed ones with connections left.
+    draining: Vec<Rc<Local>>,
+}
+
+struct Listening {
+    local: Rc<Local>,
+    /// Dropping them closes this worker's sockets.
+    accepting: Vec<Task>,
+}
+
+async fn run(worker: Rc<Worker>, global: Arc<GlobalConnections>, mut inbox: mpsc::Receiver<Command>) {
+    let sweeping = task::spawn_local("sweep", worker.pools.sweeping());
+    let mut state = State {
+        worker,
+        global,
+        buffers: BufferPool::new(SPARE_BUFFERS),
+        listeners: HashMap::new(),
+        draining: Vec::new(),
+    };
+    while let Some(command) = inbox.recv().await {
+        if !state.take(command) {
+            break;
+        }
+    }
+    drop(sweeping);
+}
+
+impl State {
+    /// Carries a command out; false ends the worker.
+    fn take(&mut self, command: Command) -> bool {
+        self.draining.retain(|local| local.drain.active() > 0);
+        match command {
+            Command::Accepted { listener, address, socket } => {
+                if let Some(listening) = self.listeners.get(&listener) {
+                    self.accepted(&listening.local, address, socket);
+                }
+            }
+            Command::Listen { spec, sockets, drain } => self.listen(&spec, sockets, drain),
+            Command::Remove { listener, drain } => {
+                if let Some(old) = self.listeners.remove(&listener) {
+                    self.retire(old, drain);
+                }
+            }
+            Command::Drain { listeners, level, over, accept } => {
+                self.drain(&listeners, level, over, accept);
+            }
+            Command::Count(answer) => {
+                let now = self.listeners.values().map(|l| l.local.drain.active()).sum::<usize>();
+                let old = self.draining.iter().map(|l| l.drain.active()).sum::<usize>();
+                let _gone = answer.send(now + old);
+            }
+            Command::Stop => return false,
+        }
+        true
+    }
+
+    fn listen(&mut self, spec: &Arc<ListenerSpec>, sockets: Vec<(usize, Socket)>, drain: Duration) {
+        let managers = spec
+            .chains()
+            .map(|chain| {
+                let manager = chain.handler.manager()?;
+                Some(Rc::new(WorkerManager::new(manager, &self.buffers)))
+            })
+            .collect();
+        let local =
+            Rc::new(Local { spec: Arc::clone(spec), managers, drain: LocalDrain::default() });
+        let accepting = sockets
+            .into_iter()
+            .filter_map(|(address, socket)| self.accept(&local, address, socket))
+            .collect();
+        let listening = Listening { local, accepting };
+        if let Some(old) = self.listeners.insert(spec.name.clone(), listening) {
+            self.retire(old, drain);
+        }
+    }
+
+    fn retire(&mut self, old: Listening, drain: Duration) {
+        drop(old.accepting);
+        if old.local.drain.active() == 0 {
+            return;
+        }
+        old.local.drain.announce(drain);
+        let drain_flag = old.local.drain.clone();
+        // Whoever is still there at the end of the drain time is closed.
+        task::spawn_local("drain", async move {
+            tokio::time::sleep(drain).await;
+            drain_flag.raise(DrainLevel::Close);
+        })
+        .detach();
+        self.draining.push(old.local);
+    }
+
+    fn drain(
+        &mut self,
+        names: &[ListenerName],
+        level: DrainLevel,
+        over: Duration,
+        accept: Acceptance,
+    ) {
+        for (name, listening) in &mut self.listeners {
+            if !names.is_empty() && !names.contains(name) {
+                continue;
+            }
+            if accept == Acceptance::Stop {
+                listening.accepting.clear();
+            }
+            match level {
+                DrainLevel::Announce => listening.local.drain.announce(over),
+                level => listening.local.drain.raise(level),
+            }
+        }
+        if names.is_empty() {
+            for local in &self.draining {
+                local.drain.raise(level);
+            }
+        }
+    }
+
+    /// Starts accepting on one socket.
+    fn accept(&self, local: &Rc<Local>, address: usize, socket: Socket) -> Option<Task> {
+        let listener = match TcpListener::from_std(socket.into()) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(listener = %local.spec.name, %error, "cannot accept");
+                return None;
+            }
+        };
+        let (worker, global) = (Rc::clone(&self.worker), Arc::clone(&self.global));
+        let local = Rc::clone(local);
+        Some(task::spawn_local("accept", async move {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, remote)) => {
+                        begin_tcp(&worker, &global, &local, address, stream, remote);
+                    }
+                    Err(error) => {
+                        tracing::warn!(listener = %local.spec.name, %error, "accept failed");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        }))
+    }
+
+    /// A connection that was accepted elsewhere.
+    fn accepted(&self, local: &Rc<Local>, address: usize, socket: Socket) {
+        let spec = &local.spec;
+        let Some(place) = spec.config.addresses.get(address) else { return };
+        let _nonblocking = socket.set_nonblocking(true);
+        match &place.bind {
+            BindAddress::Pipe(pipe) => {
+                let Ok(stream) = UnixStream::from_std(socket.into()) else { return };
+                let path: Arc<str> = Arc::clone(&pipe.path);
+                let (remote, local_end) = (Peer::Unix("".into()), Peer::Unix(path));
+                begin(&self.worker, &self.global, local, stream, (remote, local_end));
+            }
+            BindAddress::Tcp { .. } => {
+                let Ok(stream) = TcpStream::from_std(socket.into()) else { return };
+                let Ok(remote) = stream.peer_addr() else { return };
+                begin_tcp(&self.worker, &self.global, local, address, stream, remote);
+            }
+        }
+    }
+}
+
+fn begin_tcp(
+    worker: &Rc<Worker>,
+    global: &Arc<GlobalConnections>,
+    local: &Rc<Local>,
+    address: usize,
+    stream: TcpStream,
+    remote: SocketAddr,
+) {
+    let _nodelay = stream.set_nodelay(true);
+    let Ok(local_address) = stream.local_addr() else { return };
+    if let Some(place) = local.spec.config.addresses.get(address) {
+        keep_alive(&stream, place);
+    }
+    // An IPv4 client of a dual-stack socket is shown as what it is.
+    let unmap = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
+    let ends = (Peer::Ip(unmap(remote)), Peer::Ip(unmap(local_address)));
+    begin(worker, global, local, stream, ends);
+}
+
+fn keep_alive(stream: &TcpStream, place: &ListenAddress) {
+    let Some(wanted) = place.tcp_keepalive else { return };
+    let seconds = |s: u32| Duration::from_secs(u64::from(s));
+    let mut options = TcpKeepalive::new();
+    if let Some(time) = wanted.time_s {
+        options = options.with_time(seconds(time));
+    }
+    if let Some(interval) = wanted.interval_s {
+        options = options.with_interval(seconds(interval));
+    }
+    if let Some(probes) = wanted.probes {
+        options = options.with_retries(probes);
+    }
+    let _set = SockRef::from(stream).set_tcp_keepalive(&options);
+}
+
+/// A connection begins: limits, filter chain, its task.
+fn begin<I: crate::codec::io::Io + 'static>(
+    worker: &Rc<Worker>,
+    global: &Arc<GlobalConnections>,
+    local: &Rc<Local>,
+    io: I,
+    (remote, local_end): (Peer, Peer),
+) {
+    let (spec, id) = (&local.spec, worker.id);
+    let Some(permit) = global.enter() else {
+        spec.stats.inc(id, ListenerStat::DownstreamGlobalCxOverflow);
+        return;
+    };
+    let Some(place) = chain_of(spec, &remote, &local_end) else {
+        spec.stats.inc(id, ListenerStat::DownstreamCxTotal);
+        spec.stats.inc(id, ListenerStat::NoFilterChainMatch);
+        return;
+    };
+    let Some(manager) = &local.managers[place] else {
+        spec.stats.inc(id, ListenerStat::DownstreamCxTotal);
+        spec.stats.inc(id, ListenerStat::DownstreamCxDestroy);
+        return;
+    };
+    let info = ConnInfo::new(worker.next_connection_id(), remote, local_end, Transport::Plain);
+    let cx = ConnCx {
+        worker: Rc::clone(worker),
+        manager: Rc::clone(manager),
+        info: Rc::new(info),
+        drain: local.drain.join(),
+    };
+    spec.stats.inc(id, ListenerStat::DownstreamCxTotal);
+    spec.stats.inc(id, ListenerStat::DownstreamCxActive);
+    let spec = Arc::clone(spec);
+    task::spawn_local("connection", async move {
+        let accepted = cx.info.accepted;
+        serve(io, cx).await;
+        spec.stats.dec(id, ListenerStat::DownstreamCxActive);
+        spec.stats.inc(id, ListenerStat::DownstreamCxDestroy);
+        let lived = clock::now().saturating_duration_since(accepted);
+        let millis = u64::try_from(lived.as_millis()).unwrap_or(u64::MAX);
+        spec.stats.record(id, ListenerStat::DownstreamCxLengthMs, millis);
+        drop(permit);
+    })
+    .detach();
+}
+
+/// The place of the chain among the managers.
+fn chain_of(spec: &ListenerSpec, remote: &Peer, local: &Peer) -> Option<usize> {
+    let ip = |peer: &Peer| match peer {
+        Peer::Ip(address) => Some(*address),
+        Peer::Unix(_) => None,
+    };
+    let facts = Facts {
+        local: ip(local),
+        remote: ip(remote),
+        transport_protocol: "raw_buffer",
+        ..Facts::default()
+    };
+    let matches: smallvec::SmallVec<[_; 4]> = spec.chains.iter().map(|c| &c.matches).collect();
+    select(&matches, &facts).or_else(|| spec.default_chain.as_ref().map(|_| spec.chains.len()))
+}

@@ -1,0 +1,188 @@
+//! Clusters and their endpoints: add, change, warm, remove.
+
+use std::sync::Arc;
+
+use super::{Effect, Snapshot, Wanted};
+use crate::base::names::ClusterName;
+use crate::cluster::{Cluster, ClusterMap, build};
+use crate::config::cluster::{ClusterConfig, Discovery};
+use crate::config::endpoint::EndpointsConfig;
+
+/// Where a cluster or listener came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// By xDS.
+    Dynamic,
+    /// From the bootstrap; it can't be changed by xDS.
+    Static,
+}
+
+/// A cluster's place: what serves, and what warms to replace it.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) origin: Origin,
+    pub(super) active: Option<Arc<Cluster>>,
+    pub(super) warming: Option<Arc<Cluster>>,
+}
+
+impl Slot {
+    fn newest(&self) -> Option<&Arc<Cluster>> {
+        self.warming.as_ref().or(self.active.as_ref())
+    }
+}
+
+impl Snapshot {
+    /// Adds a cluster or changes it. An equal one changes nothing; one of the bootstrap stays.
+    pub fn set_cluster(
+        &mut self,
+        config: &Arc<ClusterConfig>,
+        origin: Origin,
+        effects: &mut Vec<Effect>,
+    ) {
+        let name = config.name.clone();
+        let old = self.clusters.get(&name);
+        if let Some(slot) = old {
+            let taken = slot.origin == Origin::Static && origin == Origin::Dynamic;
+            if taken || slot.newest().is_some_and(|c| **c.config() == **config) {
+                return;
+            }
+        }
+        let replaced = old.and_then(|slot| slot.warming.clone());
+        let cluster = Arc::new(Cluster::new(Arc::clone(config), &self.registry));
+        // The new one's subscription comes first, so that a name both need is not dropped between.
+        let ready = self.start(&cluster, effects);
+        let slot = self.clusters.entry(name).or_insert(Slot { origin, active: None, warming: None });
+        slot.origin = origin;
+        slot.warming = Some(Arc::clone(&cluster));
+        if let Some(replaced) = replaced {
+            self.stop(&replaced, effects);
+        }
+        if ready {
+            self.activate(&cluster, effects);
+        }
+    }
+
+    /// Removes a cluster; requests that are on their way to it end there.
+    pub fn remove_cluster(&mut self, name: &ClusterName, effects: &mut Vec<Effect>) {
+        if self.clusters.get(name).is_none_or(|slot| slot.origin == Origin::Static) {
+            return;
+        }
+        let Some(slot) = self.clusters.remove(name) else { return };
+        for cluster in [slot.active, slot.warming].into_iter().flatten() {
+            cluster.set_removed();
+            self.stop(&cluster, effects);
+        }
+        self.publish_clusters();
+    }
+
+    /// New endpoints for every cluster that reads them under this name.
+    pub fn set_endpoints(
+        &mut self,
+        service: &str,
+        endpoints: &Arc<EndpointsConfig>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.endpoints.insert(service.into(), Arc::clone(endpoints));
+        for cluster in self.readers(service) {
+            cluster.set_endpoints(Arc::clone(endpoints), &build::no_names);
+            self.activate(&cluster, effects);
+        }
+    }
+
+    /// The names of a cluster were resolved, or could not be for the first time: it serves.
+    pub fn resolved(&mut self, cluster: &Arc<Cluster>, effects: &mut Vec<Effect>) {
+        self.activate(cluster, effects);
+    }
+
+    /// A load assignment did not come in time, or does not exist: clusters that wait for it serve
+    /// without hosts, as in Envoy.
+    pub fn give_up_endpoints(&mut self, service: &str, effects: &mut Vec<Effect>) {
+        for cluster in self.readers(service) {
+            self.activate(&cluster, effects);
+        }
+    }
+
+    /// Names of clusters that still warm.
+    pub fn warming_clusters(&self) -> impl Iterator<Item = &ClusterName> {
+        self.clusters.iter().filter(|(_, slot)| slot.warming.is_some()).map(|(name, _)| name)
+    }
+
+    /// Clusters that came by xDS.
+    pub fn dynamic_clusters(&self) -> impl Iterator<Item = &ClusterName> {
+        let dynamic = |slot: &Slot| slot.origin == Origin::Dynamic;
+        self.clusters.iter().filter(move |(_, slot)| dynamic(slot)).map(|(name, _)| name)
+    }
+
+    /// Clusters that serve, with where they came from.
+    pub fn clusters(&self) -> impl Iterator<Item = (&Arc<Cluster>, Origin)> {
+        self.clusters.values().filter_map(|slot| Some((slot.active.as_ref()?, slot.origin)))
+    }
+
+    fn readers(&self, service: &str) -> Vec<Arc<Cluster>> {
+        let reads = |cluster: &&Arc<Cluster>| match &cluster.config().discovery {
+            Discovery::Eds { service_name, .. } => **service_name == *service,
+            Discovery::Static | Discovery::StrictDns(_) => false,
+        };
+        let all = self.clusters.values().flat_map(|slot| slot.active.iter().chain(&slot.warming));
+        all.filter(reads).cloned().collect()
+    }
+
+    /// Asks for what the cluster needs; whether it needs nothing more to serve.
+    fn start(&mut self, cluster: &Arc<Cluster>, effects: &mut Vec<Effect>) -> bool {
+        match &cluster.config().discovery {
+            Discovery::Static => true,
+            Discovery::StrictDns(_) => {
+                effects.push(Effect::Resolve(Arc::clone(cluster)));
+                false
+            }
+            Discovery::Eds { source, service_name } => {
+                self.want(Wanted::Endpoints(Arc::clone(service_name)), source, effects);
+                // S8: endpoints that are here already are used at once.
+                let Some(endpoints) = self.endpoints.get(service_name) else { return false };
+                cluster.set_endpoints(Arc::clone(endpoints), &build::no_names);
+                true
+            }
+        }
+    }
+
+    fn stop(&mut self, cluster: &Arc<Cluster>, effects: &mut Vec<Effect>) {
+        match &cluster.config().discovery {
+            Discovery::Static => {}
+            Discovery::StrictDns(_) => {
+                let name = cluster.name();
+                // A cluster of the same name that took over has begun its own resolution.
+                let again = self.clusters.get(name).and_then(Slot::newest).is_some_and(|newest| {
+                    matches!(newest.config().discovery, Discovery::StrictDns(_))
+                });
+                if !again {
+                    effects.push(Effect::Unresolve(name.clone()));
+                }
+            }
+            Discovery::Eds { service_name, .. } => {
+                self.unwant(&Wanted::Endpoints(Arc::clone(service_name)), effects);
+            }
+        }
+    }
+
+    /// A warm cluster takes the place of the one that served.
+    fn activate(&mut self, cluster: &Arc<Cluster>, effects: &mut Vec<Effect>) {
+        let Some(slot) = self.clusters.get_mut(cluster.name()) else { return };
+        if !slot.warming.as_ref().is_some_and(|warming| Arc::ptr_eq(warming, cluster)) {
+            return;
+        }
+        let warm = slot.warming.take();
+        let old = std::mem::replace(&mut slot.active, warm);
+        if let Some(old) = old {
+            old.set_removed();
+            self.stop(&old, effects);
+        }
+        self.publish_clusters();
+    }
+
+    /// Shows all connection managers the clusters as they are now.
+    fn publish_clusters(&mut self) {
+        let active = self.clusters.values().filter_map(|slot| slot.active.clone());
+        self.map = Arc::new(active.collect::<ClusterMap>());
+        self.publish_views();
+    }
+}
