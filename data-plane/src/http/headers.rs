@@ -71,10 +71,7 @@ const EDGE: [HeaderName; 3] = [
 /// The answer to a head without host or with a path that is none.
 pub fn check(head: &mut RequestHead, config: &HttpManagerConfig) -> Result<(), Box<LocalReply>> {
     if head.authority.is_none() {
-        return Err(Box::new(LocalReply::rejected(
-            StatusCode::BAD_REQUEST,
-            "missing_host_header",
-        )));
+        return Err(Box::new(LocalReply::rejected(StatusCode::BAD_REQUEST, "missing_host_header")));
     }
     let path = head.path.as_bytes();
     if head.method == Method::CONNECT && path.is_empty() {
@@ -93,9 +90,8 @@ pub fn check(head: &mut RequestHead, config: &HttpManagerConfig) -> Result<(), B
 }
 
 fn normalize(head: &mut RequestHead, config: &HttpManagerConfig) -> Result<(), Box<LocalReply>> {
-    let rejected = || {
-        Box::new(LocalReply::rejected(StatusCode::BAD_REQUEST, "path_normalization_failed"))
-    };
+    let rejected =
+        || Box::new(LocalReply::rejected(StatusCode::BAD_REQUEST, "path_normalization_failed"));
     let sanitized = path::sanitize(head.path.as_bytes(), &config.normalization);
     match sanitized {
         Sanitized::Forward(Cow::Borrowed(_)) => {}
@@ -104,10 +100,8 @@ fn normalize(head: &mut RequestHead, config: &HttpManagerConfig) -> Result<(), B
         }
         Sanitized::Redirect(path) => {
             let location = HeaderValue::from_bytes(&path).map_err(|_| rejected())?;
-            let mut reply = LocalReply::rejected(
-                StatusCode::TEMPORARY_REDIRECT,
-                "path_normalization_failed",
-            );
+            let mut reply =
+                LocalReply::rejected(StatusCode::TEMPORARY_REDIRECT, "path_normalization_failed");
             reply.error_type = None;
             return Err(Box::new(reply.with_header(header::LOCATION, location)));
         }
@@ -202,15 +196,10 @@ fn remove_hop_by_hop(head: &mut RequestHead) {
 }
 
 /// With `use_remote_address`: the peer, or the address that the last trusted proxy saw.
-fn edge_address(
-    head: &RequestHead,
-    config: &HttpManagerConfig,
-    conn: &ConnInfo,
-) -> Option<IpAddr> {
+fn edge_address(head: &RequestHead, config: &HttpManagerConfig, conn: &ConnInfo) -> Option<IpAddr> {
     let hops = config.client.xff_num_trusted_hops;
-    let forwarded = (hops > 0)
-        .then(|| address_in_xff(&head.headers, hops as usize - 1).0)
-        .flatten();
+    let forwarded =
+        (hops > 0).then(|| address_in_xff(&head.headers, hops as usize - 1).0).flatten();
     forwarded.or_else(|| conn.remote_ip())
 }
 
@@ -221,7 +210,9 @@ fn append_forwarded(
     local: &LocalInfo,
 ) {
     let client = &config.client;
-    if !client.skip_xff_append && let Some(remote) = conn.remote_ip() {
+    if !client.skip_xff_append
+        && let Some(remote) = conn.remote_ip()
+    {
         let shown = if remote.is_loopback() { local.address } else { remote };
         let shown = match shown {
             IpAddr::V4(v4) if client.represent_ipv4_as_mapped_ipv6 => {
@@ -378,4 +369,3 @@ pub fn finish_response(head: &mut ResponseHead, config: &HttpManagerConfig, date
         headers.insert(header::SERVER, config.identity.server_name.clone());
     }
 }
-

@@ -13,7 +13,7 @@ use crate::http::exchange::{Exchange, Keep};
 use crate::http::reply::{LocalReply, ReplyFor};
 use crate::http::view::{View, ViewCell};
 use crate::telemetry::stats::{
-    Group, Http1Stat, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope,
+    Group, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope,
 };
 
 /// What a connection manager counts.
@@ -30,7 +30,7 @@ pub struct ManagerStats {
 /// What is needed to build connection managers.
 pub struct ManagerCx {
     /// Where counters are registered.
-    pub registry: Arc<Registry>,
+    pub registry: Registry,
 }
 
 /// A connection manager.

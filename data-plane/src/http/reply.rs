@@ -132,8 +132,11 @@ impl LocalReply {
     /// A body outgrew a buffer's limit.
     #[must_use]
     pub fn payload_too_large() -> Self {
-        let mut reply =
-            Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large", "request_payload_too_large");
+        let mut reply = Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "Payload Too Large",
+            "request_payload_too_large",
+        );
         reply.error_type = Some("overflow");
         reply
     }
@@ -161,8 +164,8 @@ impl LocalReply {
             "upstream connect error or disconnect/reset before headers. reset reason: {}",
             error.kind.text()
         );
-        let mut reply = Self::new(status, body, "")
-            .flagged(error.kind.flag(), error.kind.error_type());
+        let mut reply =
+            Self::new(status, body, "").flagged(error.kind.flag(), error.kind.error_type());
         reply.details = Cow::Owned(error.details(ResponseStage::BeforeHead));
         if error.kind == ErrorKind::Overflow {
             reply.headers.push((
@@ -177,10 +180,9 @@ impl LocalReply {
     #[must_use]
     pub fn protocol(error: ProtocolError) -> Self {
         let (status, body) = match error {
-            ProtocolError::HeadersTooLarge | ProtocolError::TooManyHeaders => (
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "Request Header Fields Too Large",
-            ),
+            ProtocolError::HeadersTooLarge | ProtocolError::TooManyHeaders => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request Header Fields Too Large")
+            }
             ProtocolError::Http10NotAccepted => (StatusCode::UPGRADE_REQUIRED, "Upgrade Required"),
             ProtocolError::UnsupportedTransferEncoding => {
                 (StatusCode::NOT_IMPLEMENTED, "Not Implemented")
@@ -222,8 +224,12 @@ impl LocalReply {
             if !self.body.is_empty() {
                 headers.insert("grpc-message", grpc_message(&self.body));
             }
-            let head =
-                ResponseHead { status: StatusCode::OK, version: Version::Http11, headers, ends: true };
+            let head = ResponseHead {
+                status: StatusCode::OK,
+                version: Version::Http11,
+                headers,
+                ends: true,
+            };
             return (head, Bytes::new());
         }
         if !self.body.is_empty() {
@@ -301,8 +307,10 @@ mod tests {
 
     #[test]
     fn overflow_is_answered_with_the_overloaded_header_and_flag() {
-        let reply =
-            LocalReply::upstream_failed(&ProxyError::new(ErrorKind::Overflow, crate::http::error::Sent::Nothing));
+        let reply = LocalReply::upstream_failed(&ProxyError::new(
+            ErrorKind::Overflow,
+            crate::http::error::Sent::Nothing,
+        ));
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
         let (head, body) = reply.into_response(ReplyFor::Plain);
         assert_eq!(head.headers["x-envoy-overloaded"], "true");
@@ -320,8 +328,7 @@ mod tests {
 
     #[test]
     fn grpc_gets_its_status_in_the_head() {
-        let (head, body) =
-            LocalReply::no_healthy_upstream().into_response(ReplyFor::Grpc);
+        let (head, body) = LocalReply::no_healthy_upstream().into_response(ReplyFor::Grpc);
         assert!(head.ends && body.is_empty());
         assert_eq!(head.status, StatusCode::OK);
         assert_eq!(head.headers["grpc-status"], "14");

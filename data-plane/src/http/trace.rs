@@ -36,7 +36,8 @@ pub fn assign(
     mut random: impl FnMut(&mut [u8]),
 ) -> TraceIds {
     let given = headers.get(X_TRACE_ID).filter(|v| is_trace_id(v.as_bytes())).cloned();
-    let parent = headers.get(TRACEPARENT).and_then(|v| trace_id_of(v.as_bytes())).map(str::to_owned);
+    let parent =
+        headers.get(TRACEPARENT).and_then(|v| trace_id_of(v.as_bytes())).map(str::to_owned);
     let trace_id = match (&given, &parent) {
         (Some(given), _) => given.clone(),
         (None, Some(parent)) => text_value(parent),
@@ -152,10 +153,7 @@ mod tests {
         assert_eq!(headers["x-trace-id"], ids.trace_id);
         assert!(!headers.contains_key("traceparent"));
         let (headers, _) = run(&[], TraceStart::On);
-        assert_eq!(
-            headers["traceparent"],
-            format!("00-{}-{}-00", "ab".repeat(16), "ab".repeat(8))
-        );
+        assert_eq!(headers["traceparent"], format!("00-{}-{}-00", "ab".repeat(16), "ab".repeat(8)));
     }
 
     #[test]
@@ -186,7 +184,11 @@ mod tests {
 
     #[test]
     fn invalid_values_are_replaced_as_if_absent() {
-        for bad in ["00-00000000000000000000000000000000-b7ad6b7169203331-01", "00-xyz", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"] {
+        for bad in [
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-xyz",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
             let (headers, ids) = run(&[("traceparent", bad)], TraceStart::Off);
             assert_eq!(ids.trace_id, "ab".repeat(16), "{bad}");
             assert!(!headers.contains_key("traceparent"));

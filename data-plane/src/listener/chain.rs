@@ -85,7 +85,11 @@ fn prefix(ranges: &[IpNet], address: Option<IpAddr>) -> Option<u32> {
         return Some(0);
     }
     let address = unmapped(address?);
-    ranges.iter().filter(|net| net.contains(&address)).map(|net| u32::from(net.prefix_len()) + 1).max()
+    ranges
+        .iter()
+        .filter(|net| net.contains(&address))
+        .map(|net| u32::from(net.prefix_len()) + 1)
+        .max()
 }
 
 /// An IPv4 address in IPv6's clothes is matched as what it is.
@@ -159,8 +163,7 @@ mod tests {
 
     #[test]
     fn tls_chains_are_not_for_plain_connections() {
-        let tls =
-            FilterChainMatch { transport_protocol: Some("tls".into()), ..Default::default() };
+        let tls = FilterChainMatch { transport_protocol: Some("tls".into()), ..Default::default() };
         let chains = [tls];
         let refs: Vec<_> = chains.iter().collect();
         assert_eq!(select(&refs, &facts("10.1.2.3:80", "1.1.1.1:2")), None);
@@ -180,13 +183,12 @@ mod tests {
 
     #[test]
     fn an_exact_server_name_beats_a_wildcard() {
-        let named = |name: &str| FilterChainMatch {
-            server_names: vec![name.into()],
-            ..Default::default()
-        };
+        let named =
+            |name: &str| FilterChainMatch { server_names: vec![name.into()], ..Default::default() };
         let chains = [named("*.a.com"), named("x.a.com"), named("*.com")];
         let refs: Vec<_> = chains.iter().collect();
-        let ask = |name| select(&refs, &Facts { server_name: name, ..facts("1.1.1.1:1", "1.1.1.1:2") });
+        let ask =
+            |name| select(&refs, &Facts { server_name: name, ..facts("1.1.1.1:1", "1.1.1.1:2") });
         assert_eq!(ask("x.a.com"), Some(1));
         assert_eq!(ask("y.a.com"), Some(0));
         assert_eq!(ask("b.com"), Some(2));

@@ -224,7 +224,11 @@ mod tests {
 
     fn spec(port: u16, sockets: usize) -> BindSpec {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        BindSpec { address: BindAddress::Tcp { address, ipv4_compat: false }, sockets, backlog: None }
+        BindSpec {
+            address: BindAddress::Tcp { address, ipv4_compat: false },
+            sockets,
+            backlog: None,
+        }
     }
 
     #[test]
@@ -234,7 +238,8 @@ mod tests {
         other.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         other.listen(1).unwrap();
         let port = local_address(&other).unwrap().port();
-        let error = SocketTable::default().acquire(&"l".into(), &spec(port, 2)).unwrap_err().to_string();
+        let error =
+            SocketTable::default().acquire(&"l".into(), &spec(port, 2)).unwrap_err().to_string();
         assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
         assert!(error.contains("another program"), "{error}");
     }

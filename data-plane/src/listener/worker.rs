@@ -199,7 +199,11 @@ struct Listening {
     accepting: Vec<Task>,
 }
 
-async fn run(worker: Rc<Worker>, global: Arc<GlobalConnections>, mut inbox: mpsc::Receiver<Command>) {
+async fn run(
+    worker: Rc<Worker>,
+    global: Arc<GlobalConnections>,
+    mut inbox: mpsc::Receiver<Command>,
+) {
     let sweeping = task::spawn_local("sweep", worker.pools.sweeping());
     let mut state = State {
         worker,

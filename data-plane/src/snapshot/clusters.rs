@@ -51,7 +51,8 @@ impl Snapshot {
         let cluster = Arc::new(Cluster::new(Arc::clone(config), &self.registry));
         // The new one's subscription comes first, so that a name both need is not dropped between.
         let ready = self.start(&cluster, effects);
-        let slot = self.clusters.entry(name).or_insert(Slot { origin, active: None, warming: None });
+        let slot =
+            self.clusters.entry(name).or_insert(Slot { origin, active: None, warming: None });
         slot.origin = origin;
         slot.warming = Some(Arc::clone(&cluster));
         if let Some(replaced) = replaced {

@@ -212,7 +212,8 @@ impl Snapshot {
 
     fn publish_where(&mut self, wanted: impl Fn(&Manager) -> bool) {
         self.generation += 1;
-        let entries = self.listeners.values().flat_map(|slot| slot.active.iter().chain(&slot.warming));
+        let entries =
+            self.listeners.values().flat_map(|slot| slot.active.iter().chain(&slot.warming));
         for manager in entries.flat_map(Entry::managers).filter(|manager| wanted(manager)) {
             let now = manager.cell.load();
             let routes = manager.rds_name().and_then(|name| self.routes.get(name));

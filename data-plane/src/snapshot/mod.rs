@@ -109,7 +109,7 @@ pub enum Wanted {
 
 /// What is configured, active and warming.
 pub struct Snapshot {
-    registry: Arc<Registry>,
+    registry: Registry,
     manager_cx: Arc<ManagerCx>,
     clusters: BTreeMap<ClusterName, clusters::Slot>,
     endpoints: HashMap<Arc<str>, Arc<EndpointsConfig>>,
@@ -125,7 +125,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// Nothing is configured yet.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, manager_cx: Arc<ManagerCx>) -> Self {
+    pub fn new(registry: Registry, manager_cx: Arc<ManagerCx>) -> Self {
         Self {
             registry,
             manager_cx,

@@ -49,8 +49,7 @@ impl Layer for Metrics {
         stats.http.dec(worker, HttpStat::DownstreamRqActive);
         let millis = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
         stats.http.record(worker, HttpStat::DownstreamRqTime, millis);
-        if let Some(kind) = ex.error_type {
-        }
+        if let Some(kind) = ex.error_type {}
     }
 
     fn on_panic(&self, ex: &mut Exchange, _: &RequestHead, _: &Caught) {

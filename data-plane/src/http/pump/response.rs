@@ -100,7 +100,8 @@ impl RequestTask {
         self.ex.details = reply.details.clone();
         self.ex.error_type = self.ex.error_type.or(reply.error_type);
         self.ex.response.local = true;
-        let (mut head, body) = self.ex.manager.shape_reply(reply, self.reply_for, &self.head, &self.ex);
+        let (mut head, body) =
+            self.ex.manager.shape_reply(reply, self.reply_for, &self.head, &self.ex);
         self.router.finish_reply(&mut head, &self.ex);
         let body = ResponseBody::Local(Some(body).filter(|b| !b.is_empty()));
         self.pass_response_head(self.filters.len(), head, body, down);
@@ -250,7 +251,8 @@ impl RequestTask {
             Passed::Reply(reply) => self.abort_or_reply(*reply, down),
             Passed::Held(held) => {
                 let now = std::mem::replace(&mut self.response, ResponseSide::Flush);
-                let (ResponseSide::Body { body } | ResponseSide::HeldBody { body, .. }) = now else {
+                let (ResponseSide::Body { body } | ResponseSide::HeldBody { body, .. }) = now
+                else {
                     return;
                 };
                 self.response = ResponseSide::HeldBody { held, body };

@@ -4,9 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::cluster::pool::{H1Lease, Lease, Reuse};
 use crate::codec::h1::ResponseEvent;
-use crate::codec::{
-    BodyError, BodyPart, Outgoing, RequestHead, ResetCode, Sink, Source, Version,
-};
+use crate::codec::{BodyError, BodyPart, Outgoing, RequestHead, ResetCode, Sink, Source, Version};
 
 /// A request under way.
 pub(super) enum Stream {

@@ -7,7 +7,6 @@
 mod h1;
 mod options;
 
-
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +79,9 @@ pub async fn serve<I: Io + 'static>(io: I, cx: ConnCx) {
         CodecType::Auto => {
             if let Some((protocol, io, bytes)) = detect(io, &cx).await {
                 match protocol {
-                    Protocol::Http1 | Protocol::Http2 => h1::serve(h1_conn(io, &cx, &bytes), &cx).await,
+                    Protocol::Http1 | Protocol::Http2 => {
+                        h1::serve(h1_conn(io, &cx, &bytes), &cx).await
+                    }
                 }
             }
         }
