@@ -32,6 +32,7 @@ use crate::base::names::ClusterName;
 use crate::config::cluster::{ClusterConfig, Discovery};
 use crate::config::endpoint::EndpointsConfig;
 use crate::telemetry::WorkerId;
+use crate::telemetry::metrics::Service;
 use crate::telemetry::stats::{ClusterStat, Group, Registry, Scope};
 
 /// One upstream cluster, as all workers see it.
@@ -46,6 +47,7 @@ pub struct Cluster {
     endpoints: ArcSwap<EndpointsConfig>,
     limits: Limits,
     stats: Group<ClusterStat>,
+    service: Option<Service>,
     removed: AtomicBool,
 }
 
@@ -61,6 +63,7 @@ impl Cluster {
             endpoints: ArcSwap::new(Arc::clone(&config.load_assignment)),
             limits: Limits::new(&breakers.default, &breakers.high),
             stats: registry.group(Scope::cluster(stat_name)),
+            service: None,
             removed: AtomicBool::new(false),
             config,
         };
@@ -70,6 +73,19 @@ impl Cluster {
             cluster.set_endpoints(endpoints, &build::no_names);
         }
         cluster
+    }
+
+    /// Gives it its series in the `gomesh_*` families.
+    #[must_use]
+    pub fn counted_as(mut self, service: Service) -> Self {
+        self.service = Some(service);
+        self
+    }
+
+    /// Its series in the `gomesh_*` families.
+    #[must_use]
+    pub const fn service(&self) -> Option<&Service> {
+        self.service.as_ref()
     }
 
     /// Its configuration.

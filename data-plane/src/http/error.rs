@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use crate::codec::{BodyError, ProtocolError, ResetCode};
 use crate::telemetry::flags::ResponseFlags;
+use crate::telemetry::metrics::ErrorType;
 
 /// Why an attempt upstream failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +62,12 @@ impl ErrorKind {
 
     /// Value of `error_type` in `gomesh_errors_total`.
     #[must_use]
-    pub const fn error_type(self) -> &'static str {
+    pub const fn error_type(self) -> ErrorType {
         match self {
-            Self::ConnectTimeout | Self::ConnectFailure | Self::LocalConnectFailure => "connect",
-            Self::ConnectionTermination | Self::RemoteRefused | Self::RemoteReset => "reset",
-            Self::Overflow => "overflow",
-            Self::Protocol => "protocol",
+            Self::ConnectTimeout | Self::ConnectFailure | Self::LocalConnectFailure => ErrorType::Connect,
+            Self::ConnectionTermination | Self::RemoteRefused | Self::RemoteReset => ErrorType::Reset,
+            Self::Overflow => ErrorType::Overflow,
+            Self::Protocol => ErrorType::Protocol,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use crate::base::clock::Instant;
 use crate::cluster::{Cluster, Host};
@@ -23,6 +23,7 @@ use crate::http::view::View;
 use crate::http::worker::Worker;
 use crate::route::{RouteChoice, RouteInput, RouteRef};
 use crate::telemetry::flags::ResponseFlags;
+use crate::telemetry::metrics::{ErrorType, Service};
 use crate::telemetry::stats::Origin;
 
 /// One request and what became of it.
@@ -50,13 +51,15 @@ pub struct Exchange {
     /// `%RESPONSE_CODE_DETAILS%`; empty is `-`.
     pub details: Cow<'static, str>,
     /// `error_type` of `gomesh_errors_total`.
-    pub error_type: Option<&'static str>,
+    pub error_type: Option<ErrorType>,
     /// Trace ids; `None` where `gomesh.trace_headers` is off.
     pub trace: Option<TraceIds>,
     /// The upstream's side.
     pub upstream: Upstream,
     /// The response.
     pub response: Response,
+    /// The path as the client sent it, where the request log wants it.
+    pub asked_path: Option<HeaderValue>,
     /// The client's last byte is here.
     pub request_ended: bool,
 }
@@ -154,17 +157,22 @@ impl Exchange {
 
     /// Chooses the route anew; filters call it after they changed what it depends on.
     pub fn choose_route(&mut self, head: &RequestHead) {
-        let scheme = head.scheme.as_ref().map_or(b"http".as_slice(), |s| s.as_bytes());
-        let input = RouteInput {
-            authority: head.authority.as_ref().map(http::HeaderValue::as_bytes),
+        let input = self.route_input(head);
+        self.route = self.view.routes.find(&input).map(|found| found.choice());
+    }
+
+    /// The request as the choice of a route looks at it.
+    #[must_use]
+    pub fn route_input<'a>(&'a self, head: &'a RequestHead) -> RouteInput<'a> {
+        RouteInput {
+            authority: head.authority.as_ref().map(HeaderValue::as_bytes),
             path: head.path.as_bytes(),
             method: head.method.as_str().as_bytes(),
-            scheme,
+            scheme: head.scheme.as_ref().map_or(b"http".as_slice(), |s| s.as_bytes()),
             headers: &head.headers,
             random: self.random,
             runtime: &*self.worker.shared.runtime,
-        };
-        self.route = self.view.routes.find(&input).map(|found| found.choice());
+        }
     }
 
     /// Per-filter configuration that applies, least to most specific.
@@ -179,10 +187,11 @@ impl Exchange {
         if self.client.internal { Origin::Internal } else { Origin::External }
     }
 
-    /// `service` of the `gomesh_*` families: the cluster, `none` without a route to one.
+    /// Figures of the `gomesh_*` families: the cluster's, `none` without a route to one.
     #[must_use]
-    pub fn service(&self) -> &str {
-        self.upstream.cluster.as_ref().map_or("none", |cluster| cluster.name().as_str())
+    pub fn service(&self) -> &Service {
+        let cluster = self.upstream.cluster.as_ref();
+        cluster.and_then(|cluster| cluster.service()).unwrap_or(&self.worker.shared.no_service)
     }
 
     /// A chain without filters, for a request whose own are gone.

@@ -2,16 +2,23 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::base::names::RouteConfigName;
 use crate::codec::{RequestHead, ResponseHead};
+use crate::config::access_log::{AccessLogConfig, AccessLogFilter};
+use crate::config::format::{FormatConfig, FormatShape};
 use crate::config::http_manager::{HttpManagerConfig, RouteSource};
 use crate::config::listener::TcpListenerConfig;
 use crate::http::chain::Chains;
+use crate::http::entry;
 use crate::http::exchange::{Exchange, Keep};
 use crate::http::reply::{LocalReply, ReplyFor};
 use crate::http::view::{View, ViewCell};
+use crate::route::mutation;
+use crate::telemetry::access_log::{Format, LogType, Logs, Sink, Target};
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::stats::{
     Group, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope,
 };
@@ -31,6 +38,19 @@ pub struct ManagerStats {
 pub struct ManagerCx {
     /// Where counters are registered.
     pub registry: Registry,
+    /// The `gomesh_*` families.
+    pub metrics: Arc<Metrics>,
+    /// The sinks of access logs.
+    pub logs: Logs,
+}
+
+/// One access log, ready to be written.
+#[derive(Debug)]
+pub struct AccessLog {
+    /// How a line is written.
+    pub format: Format,
+    /// Where it goes.
+    pub sink: Sink,
 }
 
 /// A connection manager.
@@ -42,10 +62,42 @@ pub struct Manager {
     pub stats: ManagerStats,
     /// The current view.
     pub cell: Arc<ViewCell>,
+    /// Its access logs.
+    pub access_logs: Vec<AccessLog>,
     /// Whether logs want response headers.
     pub keeps: Keep,
     /// `per_connection_buffer_limit_bytes` of its listener.
     pub buffer_limit: u32,
+    replies: Replies,
+}
+
+/// Compiled `local_reply_config`.
+#[derive(Debug, Default)]
+struct Replies {
+    body: Option<BodyFormat>,
+    /// In the order of the configuration's mappers.
+    overrides: Vec<Option<BodyFormat>>,
+}
+
+#[derive(Debug)]
+struct BodyFormat {
+    format: Format,
+    content_type: HeaderValue,
+}
+
+impl BodyFormat {
+    /// The configuration checked that it compiles.
+    fn new(config: &FormatConfig) -> Option<Self> {
+        let usual = match config.shape {
+            FormatShape::Json(_) => "application/json",
+            FormatShape::Text(_) => "text/plain",
+        };
+        let content_type = config.content_type.as_deref().unwrap_or(usual);
+        Some(Self {
+            format: Format::compile(config).ok()?,
+            content_type: HeaderValue::from_str(content_type).ok()?,
+        })
+    }
 }
 
 impl Manager {
@@ -65,12 +117,23 @@ impl Manager {
             router: cx.registry.group(Scope::http(prefix)),
         };
         let chains = Arc::new(Chains::build(config));
+        let access_logs: Vec<_> =
+            config.access_log.iter().filter_map(|log| open(log, &cx.logs)).collect();
+        let mappers = &config.local_reply.mappers;
         Self {
             config: Arc::clone(config),
             stats,
             cell: Arc::new(ViewCell::new(Arc::new(view(chains)))),
-            keeps: Keep::Nothing,
+            keeps: if access_logs.is_empty() { Keep::Nothing } else { Keep::Headers },
+            access_logs,
             buffer_limit: listener.per_connection_buffer_limit_bytes,
+            replies: Replies {
+                body: config.local_reply.body_format.as_ref().and_then(BodyFormat::new),
+                overrides: mappers
+                    .iter()
+                    .map(|m| m.body_format_override.as_ref().and_then(BodyFormat::new))
+                    .collect(),
+            },
         }
     }
 
@@ -82,30 +145,82 @@ impl Manager {
             RouteSource::Rds { name, .. } => Some(name),
         }
     }
-}
 
-impl Manager {
-    /// Head and body of an answer of our own.
+    /// Head and body of an answer of our own, as `local_reply_config` has it.
     #[must_use]
     pub fn shape_reply(
         &self,
-        reply: LocalReply,
+        mut reply: LocalReply,
         kind: ReplyFor,
-        _request: &RequestHead,
-        _ex: &Exchange,
-    ) -> (ResponseHead, bytes::Bytes) {
-        reply.into_response(kind)
+        request: &RequestHead,
+        ex: &Exchange,
+    ) -> (ResponseHead, Bytes) {
+        let rules = &self.config.local_reply;
+        if rules.mappers.is_empty() && self.replies.body.is_none() {
+            return reply.into_response(kind);
+        }
+        let found = rules.mappers.iter().position(|m| applies(&m.filter, reply.status, ex));
+        let mapper = found.map(|at| &rules.mappers[at]);
+        let mut headers = HeaderMap::new();
+        if let Some(mapper) = mapper {
+            reply.status = mapper.status.unwrap_or(reply.status);
+            if let Some(body) = &mapper.body {
+                reply.body = Bytes::copy_from_slice(body);
+            }
+            let entry = entry::of(ex, request, LogType::NotSet);
+            for option in &mapper.headers_to_add {
+                let value = ex.worker.format(&option.value, &entry);
+                if let Ok(value) = HeaderValue::from_bytes(&value) {
+                    let side = mutation::Side::Response;
+                    mutation::put(&mut headers, &option.name, value, option.append_action, side);
+                }
+            }
+        }
+        let own = found.and_then(|at| self.replies.overrides[at].as_ref());
+        if let Some(format) = own.or(self.replies.body.as_ref())
+            && kind != ReplyFor::Grpc
+        {
+            let text = String::from_utf8_lossy(&reply.body).into_owned();
+            let mut entry = entry::of(ex, request, LogType::NotSet);
+            entry.local_reply_body = Some(&text);
+            entry.status = Some(reply.status.as_u16());
+            reply.body = format.format.render(&entry).into();
+            reply.content_type = Some(format.content_type.clone());
+        }
+        let (mut head, body) = reply.into_response(kind);
+        head.headers.extend(headers);
+        (head, body)
     }
+}
 
-    /// A header value.
-    #[must_use]
-    pub fn render(&self, _f: &str, _h: &RequestHead, _n: &HeaderMap, _ex: &Exchange) -> Vec<u8> {
-        Vec::new()
+/// An access log whose file can be opened; the start and the update checked that before.
+fn open(config: &AccessLogConfig, logs: &Logs) -> Option<AccessLog> {
+    let format = match &config.format {
+        None => Format::default_access_log(),
+        Some(format) => Format::compile(format).ok()?,
+    };
+    match logs.sink(&Target::from(&config.sink)) {
+        Ok(sink) => Some(AccessLog { format, sink }),
+        Err(error) => {
+            tracing::error!(log = %config.name, %error, "an access log cannot be opened");
+            None
+        }
     }
+}
 
-    /// A header value.
-    #[must_use]
-    pub fn render_response(&self, _f: &str, _n: &HeaderMap, _ex: &Exchange) -> Vec<u8> {
-        Vec::new()
+/// Whether a mapper's condition holds for an answer.
+fn applies(filter: &AccessLogFilter, status: StatusCode, ex: &Exchange) -> bool {
+    match filter {
+        AccessLogFilter::And(all) => all.iter().all(|f| applies(f, status, ex)),
+        AccessLogFilter::Or(any) => any.iter().any(|f| applies(f, status, ex)),
+        AccessLogFilter::StatusCode(comparison) => comparison.holds(u64::from(status.as_u16())),
+        AccessLogFilter::Duration(comparison) => {
+            let taken = crate::base::clock::now().saturating_duration_since(ex.times.start);
+            comparison.holds(u64::try_from(taken.as_millis()).unwrap_or(u64::MAX))
+        }
+        AccessLogFilter::ResponseFlag(flags) if flags.is_empty() => !ex.flags.is_empty(),
+        AccessLogFilter::ResponseFlag(flags) => {
+            ex.flags.short().any(|set| flags.iter().any(|flag| **flag == *set))
+        }
     }
 }

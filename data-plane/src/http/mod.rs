@@ -9,6 +9,7 @@
 pub mod chain;
 pub mod conn;
 pub mod drain;
+pub mod entry;
 pub mod error;
 pub mod exchange;
 pub mod filter;

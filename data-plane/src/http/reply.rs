@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::codec::{ProtocolError, RequestHead, ResponseHead, Version};
 use crate::http::error::{ErrorKind, ProxyError, ResponseStage, protocol_details};
 use crate::telemetry::flags::ResponseFlags;
+use crate::telemetry::metrics::ErrorType;
 
 /// An answer of the proxy's own.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct LocalReply {
     /// `%RESPONSE_FLAGS%`.
     pub flags: ResponseFlags,
     /// Value of `error_type` in `gomesh_errors_total`; `None` is no error.
-    pub error_type: Option<&'static str>,
+    pub error_type: Option<ErrorType>,
     /// gRPC status where it does not follow from the HTTP status.
     pub grpc_status: Option<u32>,
 }
@@ -50,7 +51,7 @@ impl LocalReply {
         }
     }
 
-    fn flagged(mut self, flag: ResponseFlags, error_type: &'static str) -> Self {
+    fn flagged(mut self, flag: ResponseFlags, error_type: ErrorType) -> Self {
         self.flags.insert(flag);
         self.error_type = Some(error_type);
         self
@@ -61,7 +62,7 @@ impl LocalReply {
     pub fn panic() -> Self {
         let mut reply =
             Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", "panic");
-        reply.error_type = Some("panic");
+        reply.error_type = Some(ErrorType::Panic);
         reply
     }
 
@@ -69,21 +70,21 @@ impl LocalReply {
     #[must_use]
     pub fn no_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, "", "route_not_found")
-            .flagged(ResponseFlags::NO_ROUTE_FOUND, "no_route")
+            .flagged(ResponseFlags::NO_ROUTE_FOUND, ErrorType::NoRoute)
     }
 
     /// The route's cluster does not exist.
     #[must_use]
     pub fn no_cluster(status: StatusCode) -> Self {
         Self::new(status, "", "cluster_not_found")
-            .flagged(ResponseFlags::NO_CLUSTER_FOUND, "no_cluster")
+            .flagged(ResponseFlags::NO_CLUSTER_FOUND, ErrorType::NoRoute)
     }
 
     /// The cluster has no host to offer.
     #[must_use]
     pub fn no_healthy_upstream() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream", "no_healthy_upstream")
-            .flagged(ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy")
+            .flagged(ResponseFlags::NO_HEALTHY_UPSTREAM, ErrorType::NoHealthy)
     }
 
     /// The route's timeout passed.
@@ -91,7 +92,7 @@ impl LocalReply {
     pub fn upstream_timeout() -> Self {
         let mut reply =
             Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout", "response_timeout")
-                .flagged(ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "timeout");
+                .flagged(ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, ErrorType::Timeout);
         // Envoy counts a timeout as DEADLINE_EXCEEDED for gRPC; 504 alone would say UNAVAILABLE.
         reply.grpc_status = Some(4);
         reply
@@ -101,21 +102,21 @@ impl LocalReply {
     #[must_use]
     pub fn stream_idle_timeout() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "stream timeout", "stream_idle_timeout")
-            .flagged(ResponseFlags::STREAM_IDLE_TIMEOUT, "timeout")
+            .flagged(ResponseFlags::STREAM_IDLE_TIMEOUT, ErrorType::Timeout)
     }
 
     /// The request did not arrive within `request_timeout`.
     #[must_use]
     pub fn request_timeout() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "request timeout", "request_overall_timeout")
-            .flagged(ResponseFlags::NONE, "timeout")
+            .flagged(ResponseFlags::NONE, ErrorType::Timeout)
     }
 
     /// The request's head did not arrive within `request_headers_timeout`.
     #[must_use]
     pub fn request_header_timeout() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "request header timeout", "request_header_timeout")
-            .flagged(ResponseFlags::NONE, "timeout")
+            .flagged(ResponseFlags::NONE, ErrorType::Timeout)
     }
 
     /// The stream is older than `max_stream_duration`.
@@ -126,7 +127,7 @@ impl LocalReply {
             "downstream duration timeout",
             "max_duration_timeout",
         )
-        .flagged(ResponseFlags::DURATION_TIMEOUT, "timeout")
+        .flagged(ResponseFlags::DURATION_TIMEOUT, ErrorType::Timeout)
     }
 
     /// A body outgrew a buffer's limit.
@@ -137,7 +138,7 @@ impl LocalReply {
             "Payload Too Large",
             "request_payload_too_large",
         );
-        reply.error_type = Some("overflow");
+        reply.error_type = Some(ErrorType::Overflow);
         reply
     }
 
@@ -149,7 +150,7 @@ impl LocalReply {
             "Internal Server Error",
             "response_payload_too_large",
         );
-        reply.error_type = Some("overflow");
+        reply.error_type = Some(ErrorType::Overflow);
         reply
     }
 
@@ -190,7 +191,7 @@ impl LocalReply {
             _ => (StatusCode::BAD_REQUEST, "Bad Request"),
         };
         Self::new(status, body, protocol_details(error))
-            .flagged(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "protocol")
+            .flagged(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, ErrorType::Protocol)
     }
 
     /// A rule of the connection manager, answered without flag and body (`missing_host_header`,
@@ -198,7 +199,7 @@ impl LocalReply {
     #[must_use]
     pub fn rejected(status: StatusCode, details: &'static str) -> Self {
         let mut reply = Self::new(status, "", details);
-        reply.error_type = Some("rejected");
+        reply.error_type = Some(ErrorType::Protocol);
         reply
     }
 

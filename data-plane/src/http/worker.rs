@@ -4,6 +4,7 @@
 //! workers have in common; nothing in it is written while requests run.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -19,6 +20,12 @@ use crate::http::headers::LocalInfo;
 use crate::http::trace::TraceStart;
 use crate::route::RuntimeKeys;
 use crate::telemetry::WorkerId;
+use crate::telemetry::access_log::{Empty, Entry, Format};
+use crate::telemetry::metrics::{Metrics, Service};
+use crate::telemetry::request_log::RequestLog;
+
+/// Compiled header formats that a worker keeps.
+const FORMATS_MAX: usize = 4096;
 
 /// Behaviour of ours that Envoy does not have; all off with `--compat envoy` (contracts §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +42,14 @@ pub struct Shared {
     pub runtime: Box<dyn RuntimeKeys + Send>,
     /// What the node says about itself.
     pub local: LocalInfo,
+    /// The `gomesh_*` families.
+    pub metrics: Arc<Metrics>,
+    /// Series of requests that go to no cluster.
+    pub no_service: Service,
+    /// The request log; `None` where `gomesh.request_log` is off.
+    pub request_log: Option<RequestLog>,
+    /// Where caught panics are written; never off.
+    pub panic_log: RequestLog,
     /// How many workers there are; makes connection ids unique.
     pub workers: u16,
 }
@@ -52,6 +67,8 @@ pub struct Worker {
     rng: RefCell<ChaCha8Rng>,
     date: RefCell<CachedDate>,
     connections: Cell<u64>,
+    /// Formats of header values, compiled at their first use.
+    formats: RefCell<HashMap<Box<str>, Rc<Format>>>,
 }
 
 struct CachedDate {
@@ -72,6 +89,7 @@ impl Worker {
             rng: RefCell::new(ChaCha8Rng::from_seed(seed)),
             date: RefCell::new(CachedDate { second: 0, value: HeaderValue::from_static("") }),
             connections: Cell::new(0),
+            formats: RefCell::default(),
         }
     }
 
@@ -93,6 +111,23 @@ impl Worker {
         self.connections.set(count + 1);
         let worker = u64::from(self.id.index().unwrap_or(0));
         count * u64::from(self.shared.workers) + worker
+    }
+
+    /// The value of a header format; the configuration checked that it compiles.
+    #[must_use]
+    pub fn format(&self, format: &str, entry: &Entry<'_>) -> Vec<u8> {
+        let known = self.formats.borrow().get(format).cloned();
+        let compiled = known.or_else(|| {
+            let compiled = Rc::new(Format::text(format, Empty::Omit).ok()?);
+            let mut formats = self.formats.borrow_mut();
+            if formats.len() >= FORMATS_MAX {
+                // Those of configurations long gone; what is in use comes back at once.
+                formats.clear();
+            }
+            formats.insert(format.into(), Rc::clone(&compiled));
+            Some(compiled)
+        });
+        compiled.map(|format| format.render(entry)).unwrap_or_default()
     }
 
     /// `date` of a response (RFC 9110 §5.6.7), made once a second.

@@ -48,7 +48,9 @@ impl Snapshot {
             }
         }
         let replaced = old.and_then(|slot| slot.warming.clone());
-        let cluster = Arc::new(Cluster::new(Arc::clone(config), &self.registry));
+        let service = self.manager_cx.metrics.service(name.as_str());
+        let cluster = Cluster::new(Arc::clone(config), &self.registry).counted_as(service);
+        let cluster = Arc::new(cluster);
         // The new one's subscription comes first, so that a name both need is not dropped between.
         let ready = self.start(&cluster, effects);
         let slot =

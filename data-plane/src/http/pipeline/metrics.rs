@@ -7,6 +7,7 @@ use super::recovery::Caught;
 use crate::base::clock;
 use crate::codec::{RequestHead, ResponseHead, Version};
 use crate::http::exchange::Exchange;
+use crate::telemetry::metrics::ErrorType;
 use crate::telemetry::stats::{HttpStat, ListenerHttpStat};
 
 /// See the module.
@@ -26,6 +27,7 @@ impl Layer for Metrics {
             Version::Http2 => HttpStat::DownstreamRqHttp2Total,
         };
         stats.http.inc(worker, by_version);
+        ex.worker.shared.metrics.request_started(worker);
     }
 
     fn on_response(&self, ex: &mut Exchange, head: &mut ResponseHead) {
@@ -49,10 +51,16 @@ impl Layer for Metrics {
         stats.http.dec(worker, HttpStat::DownstreamRqActive);
         let millis = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
         stats.http.record(worker, HttpStat::DownstreamRqTime, millis);
-        if let Some(kind) = ex.error_type {}
+        let shared = &ex.worker.shared;
+        shared.metrics.request_ended(worker);
+        ex.service().completed(worker, ex.response.status, taken);
+        if let Some(kind) = ex.error_type {
+            ex.service().error(worker, kind);
+        }
     }
 
     fn on_panic(&self, ex: &mut Exchange, _: &RequestHead, _: &Caught) {
-        ex.error_type = Some("panic");
+        ex.error_type = Some(ErrorType::Panic);
+        ex.worker.shared.metrics.panicked(ex.worker.id);
     }
 }

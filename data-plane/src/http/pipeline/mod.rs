@@ -29,6 +29,7 @@ static LAYERS: [&dyn Layer; 3] = [&tracing::Tracing, &metrics::Metrics, &logging
 /// A layer around filters and router. Stateless: what it knows of a request is in the exchange.
 trait Layer: Sync {
     /// Its name in [`ORDER`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "held against ORDER by a test"))]
     fn name(&self) -> &'static str;
     /// The request's head is here, before any filter.
     fn on_request(&self, _ex: &mut Exchange, _head: &mut RequestHead) {}

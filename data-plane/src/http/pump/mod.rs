@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::base::clock;
-use crate::codec::{BodyError, BodyPart, Outgoing, RequestHead, ResetCode, Sink, Source};
+use crate::codec::{BodyError, BodyPart, Downstream, Outgoing, RequestHead, ResetCode};
 use crate::http::chain::FilterStack;
 use crate::http::exchange::Exchange;
 use crate::http::filter::{Over, Parts, WaitFuture};
@@ -25,20 +25,12 @@ use crate::http::reply::{LocalReply, ReplyFor};
 use crate::http::router::Router;
 use crate::http::timer::Timer;
 use crate::telemetry::flags::ResponseFlags;
+use crate::telemetry::metrics::ErrorType;
 
 pub use deadlines::{Deadlines, Expired};
 
 /// Bytes pulled from a side at once.
 pub const PART_BYTES: usize = 64 * 1024;
-
-/// The client's side of one request.
-pub trait Downstream: Source + Sink {
-    /// Ready when the client is gone or reset the stream, though it may have sent everything.
-    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<BodyError>;
-
-    /// The connection serves no further request (HTTP/1; a stream of HTTP/2 ignores it).
-    fn set_close(&mut self) {}
-}
 
 /// Where a filter asked to wait, and how it goes on from there.
 struct Held {
@@ -264,6 +256,7 @@ impl RequestTask {
         self.response = ResponseSide::Flush;
         self.mode = Mode::Flushing;
         self.ex.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+        self.ex.error_type = self.ex.error_type.or(Some(ErrorType::Downstream));
         self.ex.details = match error {
             BodyError::Reset(_) => "http2.remote_reset".into(),
             BodyError::Closed | BodyError::Protocol(_) => "downstream_remote_disconnect".into(),
@@ -334,7 +327,9 @@ impl RequestTask {
 impl Drop for RequestTask {
     fn drop(&mut self) {
         if self.mode != Mode::Over {
-            self.client_gone(&BodyError::Closed);
+            if !self.ex.response.complete {
+                self.client_gone(&BodyError::Closed);
+            }
             self.finish();
         }
     }

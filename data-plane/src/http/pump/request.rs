@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use smallvec::smallvec;
 
-use super::{Downstream, Held, Mode, PART_BYTES, RequestSide, RequestTask, Resume};
+use super::{Held, Mode, PART_BYTES, RequestSide, RequestTask, Resume};
 use crate::base::clock;
-use crate::codec::{BodyError, BodyPart, Outgoing, ResponseHead};
+use crate::codec::{BodyError, BodyPart, Downstream, Outgoing, ResponseHead};
 use crate::http::chain::FilterStack;
 use crate::http::filter::{Over, PartStep, Parts, Step};
 use crate::http::reply::LocalReply;

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use smallvec::smallvec;
 
 use super::request::Passed;
-use super::{Downstream, Held, Mode, RequestSide, RequestTask, ResponseBody, ResponseSide};
+use super::{Held, Mode, RequestSide, RequestTask, ResponseBody, ResponseSide};
 use crate::base::clock;
-use crate::codec::{BodyPart, Outgoing, ResetCode, ResponseHead};
+use crate::codec::{BodyPart, Downstream, Outgoing, ResetCode, ResponseHead};
 use crate::http::error::{ProxyError, ResponseStage};
 use crate::http::filter::{Emit, PartStep, Parts, ResponseStep, Wake};
 use crate::http::reply::LocalReply;
@@ -102,7 +102,7 @@ impl RequestTask {
         self.ex.response.local = true;
         let (mut head, body) =
             self.ex.manager.shape_reply(reply, self.reply_for, &self.head, &self.ex);
-        self.router.finish_reply(&mut head, &self.ex);
+        self.router.finish_reply(&mut head, &self.head, &self.ex);
         let body = ResponseBody::Local(Some(body).filter(|b| !b.is_empty()));
         self.pass_response_head(self.filters.len(), head, body, down);
     }

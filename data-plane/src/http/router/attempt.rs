@@ -11,8 +11,7 @@ use crate::base::clock;
 use crate::cluster::connect::ConnectErrorKind;
 use crate::cluster::pool::{LeaseError, Leasing};
 use crate::cluster::{Answered, Cluster, Host};
-use crate::codec::h1::ResponseEvent;
-use crate::codec::{BodyError, BodyPart, Outgoing, RequestHead, ResponseHead};
+use crate::codec::{BodyError, BodyPart, Outgoing, RequestHead, ResponseEvent, ResponseHead};
 use crate::http::error::{ErrorKind, ProxyError, Sent};
 use crate::http::exchange::Exchange;
 use crate::http::pump::PART_BYTES;
@@ -94,12 +93,17 @@ impl Attempt {
         if let Phase::Leasing(leasing) = &mut self.phase {
             match ready!(Pin::new(leasing).poll(cx)) {
                 Err(error) => return Poll::Ready(Outcome::Failed(self.not_leased(error))),
-                Ok(lease) => {
-                    self.sent = Sent::Head;
-                    self.phase = Phase::Waiting(Stream::start(lease, head));
-                    // The client's body is looked at again, now that somebody takes it.
-                    cx.waker().wake_by_ref();
-                }
+                Ok(lease) => match Stream::start(lease, head) {
+                    Err(error) => return Poll::Ready(Outcome::Failed(self.failed(&error))),
+                    Ok(stream) => {
+                        self.sent = Sent::Head;
+                        self.phase = Phase::Waiting(stream);
+                        if !head.ends {
+                            // The client's body is looked at again: somebody takes it now.
+                            cx.waker().wake_by_ref();
+                        }
+                    }
+                },
             }
         }
         self.flush(cx);

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 
 use crate::base::clock;
 use crate::cluster::Host;
 use crate::codec::{RequestHead, ResponseHead};
 use crate::config::route::Forward;
+use crate::http::entry;
 use crate::http::exchange::Exchange;
 use crate::http::names as n;
-use crate::route::append_forwarded_host;
+use crate::telemetry::access_log::LogType;
+use crate::route::{OriginalHeaders, RequestFields};
 
 /// The timeout that holds: the route's, or what a trusted caller asks for in
 /// `x-envoy-upstream-rq-timeout-ms` (`FilterUtility::finalTimeout`).
@@ -44,54 +46,56 @@ pub(super) fn prepare(
     if route.virtual_host().attempt_count.request {
         head.headers.insert(n::X_ENVOY_ATTEMPT_COUNT, HeaderValue::from(1));
     }
-    for edits in route.request_edits() {
-        let mut headers = std::mem::take(&mut head.headers);
-        edits.apply(&mut headers, &mut |format, now| ex.manager.render(format, head, now, ex));
-        head.headers = headers;
-    }
-    let old_path = head.path.clone();
-    if let Some(path) = route.rewrite_path(old_path.as_bytes())
-        && let Ok(path) = HeaderValue::from_maybe_shared(bytes::Bytes::from(path))
+    let method = head.method.clone();
+    let scheme = head.scheme.clone();
+    // What formats may name besides headers; copies share their bytes.
+    let before = RequestHead {
+        path: head.path.clone(),
+        authority: head.authority.clone(),
+        scheme: scheme.clone(),
+        method: method.clone(),
+        ..RequestHead::unknown(head.version)
+    };
+    let mut fields = RequestFields {
+        method: method.as_str().as_bytes(),
+        scheme: scheme.as_ref().map_or(b"http", |s| s.as_bytes()),
+        authority: &mut head.authority,
+        path: &mut head.path,
+        headers: &mut head.headers,
+    };
+    route.finalize_request(&mut fields, OriginalHeaders::Add, &mut |format, now| {
+        let entry = entry::of(ex, &before, LogType::NotSet);
+        ex.worker.format(format, &entry::with_headers(entry, now))
+    });
+    if route.rewrites_host_to_upstream()
+        && !host.hostname().is_empty()
+        && let Ok(name) = HeaderValue::from_str(host.hostname())
     {
-        head.headers.insert(n::X_ENVOY_ORIGINAL_PATH, old_path.clone());
-        head.path = path;
+        let append = route.forward().is_some_and(|forward| forward.append_x_forwarded_host);
+        fields.set_host(name, append, OriginalHeaders::Add);
     }
-    let new_host = route
-        .rewrite_host(old_path.as_bytes(), &head.headers)
-        .and_then(|host| HeaderValue::from_bytes(&host).ok())
-        .or_else(|| {
-            let named = route.rewrites_host_to_upstream() && !host.hostname().is_empty();
-            named.then(|| HeaderValue::from_str(host.hostname()).ok()).flatten()
-        });
-    if let Some(new) = new_host {
-        rewrite_host(head, new, &route);
-    }
-}
-
-fn rewrite_host(head: &mut RequestHead, new: HeaderValue, route: &crate::route::RouteRef<'_>) {
-    let Some(old) = head.authority.replace(new) else { return };
-    if route.forward().is_some_and(|forward| forward.append_x_forwarded_host) {
-        append_forwarded_host(&mut head.headers, &old);
-    }
-    head.headers.insert(n::X_ENVOY_ORIGINAL_HOST, old);
 }
 
 /// The upstream's head as the client gets it.
-pub(super) fn finish(head: &mut ResponseHead, ex: &Exchange) {
+pub(super) fn finish(head: &mut ResponseHead, request: &RequestHead, ex: &Exchange) {
     let from = ex.times.request_end.unwrap_or(ex.times.start);
     let taken = clock::now().saturating_duration_since(from);
     let millis = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
     head.headers.insert(n::X_ENVOY_UPSTREAM_SERVICE_TIME, HeaderValue::from(millis));
-    edit_response(head, ex);
+    edit_response(head, request, ex);
 }
 
 /// The route's changes to a response.
-pub(super) fn edit_response(head: &mut ResponseHead, ex: &Exchange) {
+pub(super) fn edit_response(head: &mut ResponseHead, request: &RequestHead, ex: &Exchange) {
     let Some(route) = ex.route() else { return };
+    let status = head.status.as_u16();
     for edits in route.response_edits() {
-        let mut headers: HeaderMap = std::mem::take(&mut head.headers);
-        edits.apply(&mut headers, &mut |format, now| ex.manager.render_response(format, now, ex));
-        head.headers = headers;
+        edits.apply(&mut head.headers, &mut |format, now| {
+            let mut entry = entry::of(ex, request, LogType::NotSet);
+            entry.response_headers = Some(now);
+            entry.status = Some(status);
+            ex.worker.format(format, &entry)
+        });
     }
     if route.virtual_host().attempt_count.response && ex.upstream.attempts > 0 {
         head.headers.insert(n::X_ENVOY_ATTEMPT_COUNT, HeaderValue::from(ex.upstream.attempts));

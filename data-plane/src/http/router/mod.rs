@@ -88,7 +88,7 @@ impl Router {
             }
             Decision::Forward(forward) => forward,
         };
-        let name = route.cluster(&head.headers).unwrap_or_default();
+        let name = route.cluster(&ex.route_input(head)).unwrap_or_default();
         let Some(cluster) = ex.view.clusters.get(name).cloned() else {
             stats.inc(worker, RouterStat::NoCluster);
             return Err(Box::new(LocalReply::no_cluster(forward.cluster_not_found)));
@@ -161,15 +161,15 @@ impl Router {
     pub fn poll_event(
         &mut self,
         cx: &mut Context<'_>,
-        head: &RequestHead,
+        request: &RequestHead,
         ex: &mut Exchange,
     ) -> Poll<UpstreamEvent> {
         let Some(attempt) = &mut self.attempt else { return Poll::Pending };
-        let event = std::task::ready!(attempt.poll_event(cx, head));
+        let event = std::task::ready!(attempt.poll_event(cx, request));
         Poll::Ready(match event {
             Outcome::Head(mut head) => {
                 attempt.answered(&head, ex);
-                headers::finish(&mut head, ex);
+                headers::finish(&mut head, request, ex);
                 UpstreamEvent::Head(head)
             }
             Outcome::Informational(head) => UpstreamEvent::Informational(head),
@@ -212,9 +212,9 @@ impl Router {
     }
 
     /// What the router adds to an answer of our own.
-    pub fn finish_reply(&self, head: &mut ResponseHead, ex: &Exchange) {
+    pub fn finish_reply(&self, head: &mut ResponseHead, request: &RequestHead, ex: &Exchange) {
         if ex.details == "direct_response" {
-            headers::edit_response(head, ex);
+            headers::edit_response(head, request, ex);
         }
     }
 }

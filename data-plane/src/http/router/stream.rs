@@ -2,49 +2,56 @@
 
 use std::task::{Context, Poll, ready};
 
-use crate::cluster::pool::{H1Lease, Lease, Reuse};
-use crate::codec::h1::ResponseEvent;
-use crate::codec::{BodyError, BodyPart, Outgoing, RequestHead, ResetCode, Sink, Source, Version};
+use crate::cluster::pool::{H1Lease, H2Lease, Lease, Reuse};
+use crate::codec::h2::ClientStream;
+use crate::codec::{
+    BodyError, BodyPart, Outgoing, RequestHead, ResetCode, ResponseEvent, Sink, Source, Upstream,
+};
 
 /// A request under way.
 pub(super) enum Stream {
     /// A connection of its own.
     H1(H1Lease),
+    /// A stream of a shared one, and its place there.
+    H2(Box<ClientStream>, H2Lease),
 }
 
 impl Stream {
-    /// Starts a request; nothing is written before the first flush.
-    pub(super) fn start(lease: Lease, head: &RequestHead) -> Self {
+    /// Starts a request; on HTTP/1 nothing is written before the first flush.
+    ///
+    /// # Errors
+    /// The connection takes no stream any more, or cannot say the head.
+    pub(super) fn start(lease: Lease, head: &RequestHead) -> Result<Self, BodyError> {
         match lease {
             Lease::H1(mut lease) => {
                 lease.conn().push_request(head);
-                Self::H1(lease)
+                Ok(Self::H1(lease))
             }
-        }
-    }
-
-    /// What the connection speaks.
-    pub(super) const fn version(&self) -> Version {
-        match self {
-            Self::H1(_) => Version::Http11,
+            Lease::H2(mut lease) => {
+                let stream = lease.conn().send(head)?;
+                Ok(Self::H2(Box::new(stream), lease))
+            }
         }
     }
 
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         match self {
             Self::H1(lease) => lease.conn().poll_ready(cx),
+            Self::H2(stream, _) => stream.poll_ready(cx),
         }
     }
 
     pub(super) fn push(&mut self, piece: Outgoing) {
         match self {
             Self::H1(lease) => lease.conn().push(piece),
+            Self::H2(stream, _) => stream.push(piece),
         }
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         match self {
             Self::H1(lease) => lease.conn().poll_flush(cx),
+            Self::H2(stream, _) => stream.poll_flush(cx),
         }
     }
 
@@ -54,6 +61,7 @@ impl Stream {
     ) -> Poll<Result<ResponseEvent, BodyError>> {
         match self {
             Self::H1(lease) => lease.conn().poll_head(cx),
+            Self::H2(stream, _) => stream.poll_head(cx),
         }
     }
 
@@ -62,21 +70,21 @@ impl Stream {
         cx: &mut Context<'_>,
         limit: usize,
     ) -> Poll<Result<Option<BodyPart>, BodyError>> {
-        match self {
-            Self::H1(lease) => {
-                let part = ready!(lease.conn().poll_part(cx, limit));
-                if part.is_err() {
-                    lease.closed_by_peer();
-                }
-                Poll::Ready(part)
-            }
+        let part = ready!(match self {
+            Self::H1(lease) => lease.conn().poll_part(cx, limit),
+            Self::H2(stream, _) => stream.poll_part(cx, limit),
+        });
+        if part.is_err() {
+            self.closed_by_peer();
         }
+        Poll::Ready(part)
     }
 
-    /// The other side ended it.
+    /// The other side ended the connection.
     pub(super) fn closed_by_peer(&mut self) {
         match self {
             Self::H1(lease) => lease.closed_by_peer(),
+            Self::H2(_, lease) => lease.closed_by_peer(),
         }
     }
 
@@ -87,6 +95,10 @@ impl Stream {
                 let reuse = if lease.conn().reusable() { Reuse::Keep } else { Reuse::Close };
                 lease.finish(reuse);
             }
+            Self::H2(stream, lease) => {
+                drop(stream);
+                lease.finish(Reuse::Keep);
+            }
         }
     }
 
@@ -95,9 +107,11 @@ impl Stream {
         match self {
             // Nobody knows what is still under way on the connection: it closes.
             Self::H1(lease) => drop(lease),
+            Self::H2(mut stream, lease) => {
+                stream.push(Outgoing::Reset(ResetCode::Cancelled));
+                drop(stream);
+                lease.finish(Reuse::Keep);
+            }
         }
     }
 }
-
-/// Named for what the router resets a stream with when the client gave up.
-pub(super) const CANCELLED: ResetCode = ResetCode::Cancelled;

@@ -6,22 +6,12 @@ use super::{ConnCx, Counted, after, begin, drain_at, earlier, refused};
 use crate::base::clock::{self, Instant};
 use crate::codec::h1::ServerConn;
 use crate::codec::io::Io;
-use crate::codec::{BodyError, Incoming, RequestHead, Version};
+use crate::codec::{Incoming, RequestHead, Version};
 use crate::http::drain::DrainLevel;
-use crate::http::pump::{Downstream, RequestTask};
+use crate::http::pump::RequestTask;
 use crate::http::reply::LocalReply;
 use crate::http::timer::Timer;
 use crate::telemetry::stats::HttpStat;
-
-impl<I: Io> Downstream for ServerConn<I> {
-    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
-        Self::poll_closed(self, cx).map(|()| BodyError::Closed)
-    }
-
-    fn set_close(&mut self) {
-        Self::set_close(self);
-    }
-}
 
 struct H1<'c, I> {
     conn: ServerConn<I>,

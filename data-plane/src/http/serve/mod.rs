@@ -5,22 +5,26 @@
 //! a local task of its own.
 
 mod h1;
+mod h2;
 mod options;
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
+
 use crate::base::clock::{self, Instant};
 use crate::codec::detect::{Detect, Protocol};
 use crate::codec::h1::ServerOptions;
+use crate::codec::h2 as codec_h2;
 
 use crate::codec::io::{BufferPool, Io};
 use crate::codec::{ProtocolError, RequestHead, Version};
 use crate::config::http_manager::CodecType;
 use crate::http::conn::ConnInfo;
 use crate::http::drain::{DrainLevel, Member};
-use crate::http::exchange::{Bytes, Exchange, Keep, Response, Times, Upstream};
+use crate::http::exchange::{Bytes, Exchange, Response, Times, Upstream};
 use crate::http::headers::ClientFacts;
 use crate::http::manager::Manager;
 use crate::http::pump::RequestTask;
@@ -41,6 +45,8 @@ pub struct WorkerManager {
     pub h1: Rc<ServerOptions>,
     /// Options of HTTP/2 connections.
 
+    /// Options of HTTP/2 connections.
+    pub h2: codec_h2::Options,
     /// The worker's read buffers.
     pub buffers: Rc<BufferPool>,
 }
@@ -53,6 +59,7 @@ impl WorkerManager {
             manager: Arc::clone(manager),
             views: ViewCache::new(&manager.cell),
             h1: Rc::new(options::h1(&manager.config, manager.buffer_limit)),
+            h2: options::h2(&manager.config, manager.buffer_limit),
             buffers: Rc::clone(buffers),
         }
     }
@@ -72,16 +79,17 @@ pub struct ConnCx {
 
 /// Serves a connection until it ends.
 pub async fn serve<I: Io + 'static>(io: I, cx: ConnCx) {
+    let cx = Rc::new(cx);
     count_opened(&cx);
     let codec = cx.manager.manager.config.codec;
     match codec {
-        CodecType::Http1 | CodecType::Http2 => h1::serve(h1_conn(io, &cx, &[]), &cx).await,
+        CodecType::Http2 => h2::serve(io, BytesMut::new(), &cx).await,
+        CodecType::Http1 => h1::serve(h1_conn(io, &cx, &[]), &cx).await,
         CodecType::Auto => {
             if let Some((protocol, io, bytes)) = detect(io, &cx).await {
                 match protocol {
-                    Protocol::Http1 | Protocol::Http2 => {
-                        h1::serve(h1_conn(io, &cx, &bytes), &cx).await
-                    }
+                    Protocol::Http1 => h1::serve(h1_conn(io, &cx, &bytes), &cx).await,
+                    Protocol::Http2 => h2::serve(io, bytes, &cx).await,
                 }
             }
         }
@@ -96,7 +104,7 @@ fn h1_conn<I: Io>(io: I, cx: &ConnCx, bytes: &[u8]) -> crate::codec::h1::ServerC
 
 /// The first bytes tell the protocol. A client that says nothing is idle, and one that drains has
 /// nothing to lose.
-async fn detect<I: Io>(io: I, cx: &ConnCx) -> Option<(Protocol, I, bytes::BytesMut)> {
+async fn detect<I: Io>(io: I, cx: &ConnCx) -> Option<(Protocol, I, BytesMut)> {
     let mut detect = Detect::new(io);
     let mut timer = Timer::default();
     let idle = cx.manager.manager.config.common.idle_timeout.map(|d| cx.info.accepted + d);
@@ -181,6 +189,7 @@ fn begin(head: Box<RequestHead>, cx: &ConnCx) -> Box<RequestTask> {
         trace: None,
         upstream: Upstream::default(),
         response: Response { keep: cx.manager.manager.keeps, ..Response::default() },
+        asked_path: None,
         request_ended: head.ends,
         view,
     };

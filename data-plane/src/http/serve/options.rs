@@ -2,6 +2,7 @@
 
 use http::HeaderValue;
 
+use crate::codec::h2::Options;
 use crate::codec::h1::{NameCase, ServerOptions, Underscores};
 use crate::config::http_manager::HttpManagerConfig;
 use crate::config::http_protocol::{HeaderKeyFormat, HeadersWithUnderscores};
@@ -37,5 +38,25 @@ pub(super) fn h1(config: &HttpManagerConfig, buffer_limit: u32) -> ServerOptions
             0 => usize::MAX,
             limit => defaults.high_watermark.min(limit as usize),
         },
+    }
+}
+
+/// HTTP/2.
+pub(super) fn h2(config: &HttpManagerConfig, buffer_limit: u32) -> Options {
+    let (common, http2) = (&config.common, &config.http2);
+    let defaults = Options::default();
+    Options {
+        initial_stream_window_size: http2.initial_stream_window_bytes,
+        initial_connection_window_size: http2.initial_connection_window_bytes,
+        max_concurrent_streams: http2.max_concurrent_streams,
+        hpack_table_size: http2.hpack_table_bytes,
+        max_header_list_size: config.max_request_headers_kb.saturating_mul(1024),
+        max_headers_count: common.max_headers_count as usize,
+        allow_connect: http2.allow_connect,
+        high_watermark: match buffer_limit {
+            0 => usize::MAX,
+            limit => defaults.high_watermark.min(limit as usize),
+        },
+        ..defaults
     }
 }

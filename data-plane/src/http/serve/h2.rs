@@ -1,0 +1,140 @@
+//! Serving HTTP/2: each stream is a task of its own; this one moves the connection's frames.
+//!
+//! A drain is announced with GOAWAY; streams that are open finish. The connection's task ends when
+//! the last of them did, or when the client is gone, which ends them.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+
+use super::{ConnCx, begin, drain_at, earlier, refused};
+use crate::base::clock::{self, Instant};
+use crate::base::task::{self, Task};
+use crate::codec::h2::{ServerConn, ServerStream};
+use crate::codec::io::Io;
+use crate::codec::{Incoming, Version};
+use crate::http::drain::DrainLevel;
+use crate::http::pump::RequestTask;
+use crate::http::timer::Timer;
+use crate::telemetry::stats::HttpStat;
+
+struct H2<I: Io> {
+    conn: ServerConn<I>,
+    cx: Rc<ConnCx>,
+    timer: Timer,
+    streams: Vec<Task>,
+    requests: u32,
+    /// No stream was open since then.
+    idle_from: Option<Instant>,
+    drain_at: Option<Instant>,
+    draining: bool,
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve<I: Io + 'static>(io: I, bytes: BytesMut, cx: &Rc<ConnCx>) {
+    let (worker, http) = (cx.worker.id, &cx.manager.manager.stats.http);
+    http.inc(worker, HttpStat::DownstreamCxHttp2Total);
+    http.inc(worker, HttpStat::DownstreamCxHttp2Active);
+    let mut serving = H2 {
+        conn: ServerConn::new(io, cx.manager.h2.clone(), bytes),
+        timer: Timer::default(),
+        streams: Vec::new(),
+        requests: 0,
+        idle_from: Some(clock::now()),
+        drain_at: drain_at(cx),
+        draining: false,
+        cx: Rc::clone(cx),
+    };
+    std::future::poll_fn(|task| serving.poll(task)).await;
+    // Streams that are left end with their connection.
+    drop(serving);
+    http.dec(worker, HttpStat::DownstreamCxHttp2Active);
+}
+
+impl<I: Io + 'static> H2<I> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.cx.drain.register(cx.waker());
+        match self.cx.drain.level() {
+            DrainLevel::None => {}
+            DrainLevel::Abort => return Poll::Ready(()),
+            DrainLevel::Close => self.drain(),
+            DrainLevel::Announce => {
+                if self.cx.drain.closes(self.cx.worker.random_u64()) {
+                    self.drain();
+                }
+            }
+        }
+        loop {
+            match self.conn.poll_accept(cx) {
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Ready(Some(Err(_))) => {
+                    let http = &self.cx.manager.manager.stats.http;
+                    http.inc(self.cx.worker.id, HttpStat::DownstreamCxProtocolError);
+                    return Poll::Ready(());
+                }
+                Poll::Ready(Some(Ok((incoming, stream)))) => self.accept(incoming, stream),
+                Poll::Pending => return self.poll_deadlines(cx),
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        if !self.draining {
+            self.draining = true;
+            self.conn.graceful_shutdown();
+        }
+    }
+
+    fn accept(&mut self, incoming: Incoming, mut stream: ServerStream) {
+        self.streams.retain(|task| !task.is_finished());
+        self.idle_from = None;
+        self.requests += 1;
+        let limit = self.cx.manager.manager.config.common.max_requests_per_connection;
+        if limit.is_some_and(|limit| self.requests >= limit) {
+            let http = &self.cx.manager.manager.stats.http;
+            http.inc(self.cx.worker.id, HttpStat::DownstreamCxMaxRequestsReached);
+            self.drain();
+        }
+        let request = match incoming {
+            Incoming::Closed => return,
+            Incoming::Head(head) => begin(head, &self.cx),
+            Incoming::Malformed { error, head } => {
+                let (mut request, reply) = refused(error, head, &self.cx, Version::Http2);
+                request.refuse(reply, &mut stream);
+                request
+            }
+        };
+        self.streams.push(task::spawn_local("stream", run(request, stream)));
+    }
+
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.conn.streams() > 0 {
+            self.idle_from = None;
+        } else if self.idle_from.is_none() {
+            self.idle_from = Some(clock::now());
+        }
+        let idle = self.cx.manager.manager.config.common.idle_timeout;
+        let idle = self.idle_from.zip(idle).map(|(from, limit)| from + limit);
+        while self.timer.poll(cx, earlier(idle, self.drain_at)).is_ready() {
+            let now = clock::now();
+            let (worker, http) = (self.cx.worker.id, &self.cx.manager.manager.stats.http);
+            if self.drain_at.is_some_and(|at| at <= now) {
+                self.drain_at = None;
+                http.inc(worker, HttpStat::DownstreamCxMaxDurationReached);
+                self.drain();
+                // GOAWAY leaves with the next poll of the connection.
+                cx.waker().wake_by_ref();
+            } else if idle.is_some_and(|at| at <= now) {
+                http.inc(worker, HttpStat::DownstreamCxIdleTimeout);
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+}
+
+async fn run(mut request: Box<RequestTask>, mut stream: ServerStream) {
+    let mut timer = Timer::default();
+    std::future::poll_fn(|cx| request.poll(cx, &mut stream, &mut timer)).await;
+}
