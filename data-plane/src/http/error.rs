@@ -64,8 +64,12 @@ impl ErrorKind {
     #[must_use]
     pub const fn error_type(self) -> ErrorType {
         match self {
-            Self::ConnectTimeout | Self::ConnectFailure | Self::LocalConnectFailure => ErrorType::Connect,
-            Self::ConnectionTermination | Self::RemoteRefused | Self::RemoteReset => ErrorType::Reset,
+            Self::ConnectTimeout | Self::ConnectFailure | Self::LocalConnectFailure => {
+                ErrorType::Connect
+            }
+            Self::ConnectionTermination | Self::RemoteRefused | Self::RemoteReset => {
+                ErrorType::Reset
+            }
             Self::Overflow => ErrorType::Overflow,
             Self::Protocol => ErrorType::Protocol,
         }

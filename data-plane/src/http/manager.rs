@@ -19,9 +19,7 @@ use crate::http::view::{View, ViewCell};
 use crate::route::mutation;
 use crate::telemetry::access_log::{Format, LogType, Logs, Sink, Target};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::stats::{
-    Group, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope,
-};
+use crate::telemetry::stats::{Group, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope};
 
 /// What a connection manager counts.
 #[derive(Debug)]

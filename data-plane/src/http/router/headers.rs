@@ -12,8 +12,8 @@ use crate::config::route::Forward;
 use crate::http::entry;
 use crate::http::exchange::Exchange;
 use crate::http::names as n;
-use crate::telemetry::access_log::LogType;
 use crate::route::{OriginalHeaders, RequestFields};
+use crate::telemetry::access_log::LogType;
 
 /// The timeout that holds: the route's, or what a trusted caller asks for in
 /// `x-envoy-upstream-rq-timeout-ms` (`FilterUtility::finalTimeout`).

@@ -2,8 +2,8 @@
 
 use http::HeaderValue;
 
-use crate::codec::h2::Options;
 use crate::codec::h1::{NameCase, ServerOptions, Underscores};
+use crate::codec::h2::Options;
 use crate::config::http_manager::HttpManagerConfig;
 use crate::config::http_protocol::{HeaderKeyFormat, HeadersWithUnderscores};
 
