@@ -191,3 +191,59 @@ async fn localhost_comes_from_the_hosts_file() {
     let answer = resolver.resolve(&"localhost".into(), Record::V4).await.unwrap();
     assert_eq!(answer.addresses, ["127.0.0.1".parse::<IpAddr>().unwrap()]);
 }
+
+/// A DNS server on a port of its own: `a.test.` has an A record, `broken.test.` fails, no other
+/// name exists.
+async fn dns_server() -> (SocketAddr, Task) {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let server = task::spawn("dns server", async move {
+        let mut buffer = [0; 512];
+        while let Ok((read, peer)) = socket.recv_from(&mut buffer).await {
+            socket.send_to(&answer_to(&buffer[..read]), peer).await.unwrap();
+        }
+    });
+    (address, server)
+}
+
+/// RFC 1035 §4: the header and question of the query, and what is known.
+fn answer_to(query: &[u8]) -> Vec<u8> {
+    let name_end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
+    let (name, question) = (&query[12..name_end], &query[12..name_end + 4]);
+    let name = name.to_ascii_lowercase();
+    let known = name == b"\x01a\x04test\0";
+    let wants_v4 = question[question.len() - 4..] == [0, 1, 0, 1];
+    let answers = u8::from(known && wants_v4);
+    let rcode = match () {
+        () if known => 0,
+        () if name == b"\x06broken\x04test\0" => 2,
+        () => 3,
+    };
+    let mut reply = query[..2].to_vec();
+    reply.extend([0x81, 0x80 | rcode, 0, 1, 0, answers, 0, 0, 0, 0]);
+    reply.extend(question);
+    if answers > 0 {
+        // Name by pointer, A, IN, TTL 77, four bytes of address.
+        reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 77, 0, 4, 10, 1, 2, 3]);
+    }
+    reply
+}
+
+#[tokio::test]
+async fn a_configured_server_is_asked_and_its_refusals_told_apart() {
+    let (address, _server) = dns_server().await;
+    let resolver = SystemResolver::new(&DnsConfig {
+        resolvers: vec![address],
+        no_default_search_domain: true,
+        ..DnsConfig::default()
+    })
+    .unwrap();
+    let ask = async |name: &str, record| resolver.resolve(&name.into(), record).await;
+    let found = ask("a.test", Record::V4).await.unwrap();
+    assert_eq!(found.addresses, ["10.1.2.3".parse::<IpAddr>().unwrap()]);
+    assert_eq!(found.ttl, Duration::from_secs(77));
+    assert_eq!(ask("a.test", Record::V6).await, Ok(Answer::default()));
+    assert_eq!(ask("none.test", Record::V4).await, Ok(Answer::default()));
+    let error = ask("broken.test", Record::V4).await.unwrap_err();
+    assert!(error.to_string().starts_with("cannot resolve broken.test: "), "{error}");
+}
