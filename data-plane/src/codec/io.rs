@@ -46,7 +46,10 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin {
     where
         Self: Sized,
     {
-        if buf.capacity() - buf.len() < hint.min(MIN_READ) {
+        let room = buf.capacity() - buf.len();
+        // A body's rest of a buffer is not worth a syscall either, if a whole one is to be had.
+        let body = hint >= BODY_READ && buf.is_empty() && room < BODY_READ / 2;
+        if body || room < MIN_READ {
             buf.reserve(hint);
         }
         poll_read_buf(Pin::new(self), cx, buf)

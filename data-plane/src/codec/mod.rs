@@ -19,7 +19,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-/// Protocol version of a message. `Display` is Envoy's `%PROTOCOL%`: `HTTP/1.0`, `HTTP/1.1`, `HTTP/2`.
+/// Protocol version of a message. `Display` is Envoy's `%PROTOCOL%`: `HTTP/1.0`, `HTTP/1.1`,
+/// `HTTP/2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
     /// HTTP/1.0 (RFC 1945).
@@ -62,7 +63,8 @@ pub struct RequestHead {
     pub headers: HeaderMap,
     /// Nothing follows: no body, no trailers.
     pub ends: bool,
-    /// Protocol asked for by `Connection: upgrade` + `Upgrade`, or HTTP/2's `:protocol`, lower case.
+    /// Protocol asked for by `Connection: upgrade` + `Upgrade`, or HTTP/2's `:protocol`, in lower
+    /// case.
     pub upgrade: Option<HeaderValue>,
 }
 

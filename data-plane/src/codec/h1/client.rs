@@ -111,27 +111,32 @@ impl<I: Io> ClientConn<I> {
             if self.phase != Phase::Waiting {
                 return Poll::Ready(Err(BodyError::Closed));
             }
-            if !self.wire.rbuf.is_empty() {
-                let step =
-                    parse_answer(&mut self.wire.rbuf, &mut self.scan, &self.opts, self.asked);
-                match step {
-                    Step::More => {}
-                    Step::Bad(error, _) => return Poll::Ready(Err(self.refuse(error))),
-                    Step::Done(parsed) => return Poll::Ready(self.head(parsed)),
-                }
+            if let Some(event) = self.parse() {
+                return Poll::Ready(event);
             }
             match ready!(self.wire.poll_fill(cx, 0)) {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => {
+                    // What is there may be no beginning of an answer at all.
+                    self.scan = Scan::default();
+                    let event = self.parse().unwrap_or(Err(BodyError::Closed));
                     self.break_off();
-                    return Poll::Ready(Err(BodyError::Closed));
+                    return Poll::Ready(event);
                 }
             }
         }
     }
 
-    /// Whether any byte of an answer came. If none did and the connection was used before, the peer most likely closed it in the
-    /// meantime.
+    fn parse(&mut self) -> Option<Result<ResponseEvent, BodyError>> {
+        match parse_answer(&mut self.wire.rbuf, &mut self.scan, &self.opts, self.asked) {
+            Step::More => None,
+            Step::Bad(error, _) => Some(Err(self.refuse(error))),
+            Step::Done(parsed) => Some(self.head(parsed)),
+        }
+    }
+
+    /// Whether any byte of an answer came. If none did and the connection was used before, the
+    /// peer most likely closed it in the meantime.
     #[must_use]
     pub fn answered(&self) -> bool {
         self.wire.received > self.before
@@ -243,6 +248,10 @@ impl<I: Io> Source for ClientConn<I> {
                 Ok(Decoded::End | Decoded::Undecided) => return Poll::Ready(Ok(None)),
                 Ok(Decoded::More) => {}
                 Err(error) => return Poll::Ready(Err(self.refuse(error))),
+            }
+            if self.reader.tunnel() {
+                // It may be silent for hours.
+                self.wire.rest();
             }
             let expected = self.reader.expected();
             match ready!(self.wire.poll_fill(cx, expected)) {

@@ -36,15 +36,16 @@ pub(super) enum Special {
 /// What kind of field that name is, in any case.
 #[inline]
 pub(super) fn special(name: &[u8]) -> Option<Special> {
-    let (text, kind): (&[u8], Special) = match name.len() {
-        2 => (b"te", Special::Te),
-        4 => (b"host", Special::Host),
-        7 => (b"upgrade", Special::Upgrade),
-        10 if name[0] | 0x20 == b'c' => (b"connection", Special::Connection),
-        10 => (b"keep-alive", Special::KeepAlive),
-        14 => (b"content-length", Special::ContentLength),
-        16 => (b"proxy-connection", Special::ProxyConnection),
-        17 => (b"transfer-encoding", Special::TransferEncoding),
+    // Length and first letter tell nearly all others apart before anything is compared.
+    let (text, kind): (&[u8], Special) = match (name.len(), name.first()? | 0x20) {
+        (2, b't') => (b"te", Special::Te),
+        (4, b'h') => (b"host", Special::Host),
+        (7, b'u') => (b"upgrade", Special::Upgrade),
+        (10, b'c') => (b"connection", Special::Connection),
+        (10, b'k') => (b"keep-alive", Special::KeepAlive),
+        (14, b'c') => (b"content-length", Special::ContentLength),
+        (16, b'p') => (b"proxy-connection", Special::ProxyConnection),
+        (17, b't') => (b"transfer-encoding", Special::TransferEncoding),
         _ => return None,
     };
     name.eq_ignore_ascii_case(text).then_some(kind)

@@ -72,6 +72,8 @@ pub struct ParsedResponse {
     pub keep_alive: bool,
 }
 
+/// Fields that a proxy is likely to add; more room costs more than growing once.
+const SPARE: usize = 4;
 /// Fields up to this many are parsed without an allocation.
 const STACK_FIELDS: usize = 128;
 
@@ -210,7 +212,7 @@ fn request(
         Ok(spans) => spans,
         Err(error) => return Step::Bad(error, None),
     };
-    let headers = HeaderMap::with_capacity(spans.len() + 8);
+    let headers = HeaderMap::with_capacity(spans.len() + SPARE);
     let mut head = Box::new(RequestHead {
         method,
         scheme,
@@ -330,7 +332,7 @@ pub(super) fn parse_answer(
     *scan = Scan::default();
     let bytes = buf.split_to(len).freeze();
     let parsed = spans.and_then(|spans| {
-        let headers = HeaderMap::with_capacity(spans.len() + 8);
+        let headers = HeaderMap::with_capacity(spans.len() + SPARE);
         let head = ResponseHead { status, version, headers, ends: false };
         answer(&bytes, spans, head, asked, opts.allow_chunked_length)
     });

@@ -108,12 +108,21 @@ impl<I: Io> ServerConn<I> {
                     self.wire.rest();
                     match ready!(self.wire.poll_fill(cx, 0)) {
                         Ok(1..) => {}
-                        // In the middle of a head or not: nobody is there to be answered.
-                        Ok(0) | Err(_) => self.phase = Phase::Closed,
+                        Ok(0) => return Poll::Ready(self.last_words()),
+                        Err(_) => self.phase = Phase::Closed,
                     }
                 }
             }
         }
+    }
+
+    /// The client said all it will: what is there may still be refused, but waits for nothing.
+    fn last_words(&mut self) -> Incoming {
+        self.scan = Scan::default();
+        self.parse().unwrap_or_else(|| {
+            self.phase = Phase::Closed;
+            Incoming::Closed
+        })
     }
 
     fn parse(&mut self) -> Option<Incoming> {
@@ -178,8 +187,9 @@ impl<I: Io> ServerConn<I> {
         &self.wire.io
     }
 
-    /// Ready when the client went away while its request is at hand. Envoy's rule: the end of the client's direction counts as gone. What a client pipelines is
-    /// read ahead up to 16 KiB; beyond that its leaving shows later.
+    /// Ready when the client went away while its request is at hand. Envoy's rule: the end of the
+    /// client's direction counts as gone. What a client pipelines is read ahead up to 16 KiB;
+    /// beyond that its leaving shows later.
     pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
         loop {
             if self.wire.dead {
@@ -375,6 +385,10 @@ impl<I: Io> Source for ServerConn<I> {
                     self.keep_alive = false;
                     return Poll::Ready(Err(BodyError::Protocol(error)));
                 }
+            }
+            if self.reader.tunnel() {
+                // It may be silent for hours.
+                self.wire.rest();
             }
             let expected = self.reader.expected();
             match ready!(self.wire.poll_fill(cx, expected)) {

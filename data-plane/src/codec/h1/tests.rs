@@ -1,5 +1,5 @@
-//! Cases of the catalogue (`h1_NN_…`), both roles over pipes in memory, and the properties: cuts of
-//! the bytes change nothing, what is written is read back.
+//! Cases of the catalogue (`h1_NN_…`), both roles over pipes in memory, and the properties: cuts
+//! of the bytes change nothing, what is written is read back.
 
 mod client;
 mod requests;

@@ -125,9 +125,7 @@ impl<I: Io> Wire<I> {
             self.pool.give(std::mem::take(&mut self.rbuf));
             self.holds = false;
         }
-        if self.out.is_empty() && self.out.small.capacity() > 0 {
-            self.out = OutBuf::default();
-        }
+        self.out.shrink();
     }
 
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

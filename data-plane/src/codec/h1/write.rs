@@ -17,6 +17,8 @@ use super::framing::Framing;
 
 /// Pieces up to this size are copied.
 const COPY_MAX: usize = 4 * 1024;
+/// What an idle connection keeps for the next head.
+const KEEP: usize = 1024;
 /// Most slices of one write.
 const SLICES: usize = 16;
 
@@ -85,6 +87,11 @@ impl OutBuf {
 
     /// `n` bytes were written.
     pub(super) fn advance(&mut self, mut n: usize) {
+        if self.large.is_empty() && n == self.small.len() {
+            // The usual case; unlike advancing it leaves the buffer whole for the next message.
+            self.small.clear();
+            return;
+        }
         let mut small = 0;
         while n > 0 {
             let Some(first) = self.large.front_mut() else {
@@ -103,13 +110,18 @@ impl OutBuf {
             }
         }
         self.small.advance(small);
-        if small > 0 {
-            for large in &mut self.large {
-                large.at -= small;
-            }
+        for large in &mut self.large {
+            large.at -= small;
         }
-        if self.small.is_empty() {
-            self.small.clear();
+    }
+
+    /// Gives memory back that is more than the next head needs.
+    pub(super) fn shrink(&mut self) {
+        if self.small.is_empty() && self.small.capacity() > KEEP {
+            self.small = BytesMut::new();
+        }
+        if self.large.is_empty() && self.large.capacity() > 0 {
+            self.large = VecDeque::new();
         }
     }
 

@@ -205,6 +205,17 @@ fn broken_answers_are_refused() {
 }
 
 #[test]
+fn crumbs_that_are_no_answer_are_refused_at_the_end() {
+    let (mut conn, peer) = asked(&get("/x", &[]));
+    peer.feed(b"HTTP/1.1");
+    assert!(now(|cx| conn.poll_head(cx)).is_none());
+    peer.feed(b"'");
+    peer.finish();
+    let error = now(|cx| conn.poll_head(cx)).unwrap().unwrap_err();
+    assert_eq!(error, BodyError::Protocol(ProtocolError::BadStatusLine));
+}
+
+#[test]
 fn nothing_received_is_told_apart_for_retries() {
     let (mut conn, peer) = asked(&get("/x", &[]));
     peer.finish();

@@ -65,8 +65,10 @@ const MESSAGES: [&str; 12] = [
     "GET /a HTTP/1.1\r\nHost: a\r\nx-b: c\r\n\r\n",
     "\r\nGET /lf HTTP/1.1\nHost: a\n\n",
     "POST /l HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
-    "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n1\r\nd\r\n0\r\n\r\n",
-    "POST /t HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nd\r\n0\r\nx-t: 1\r\nx-u: 2\r\n\r\n",
+    "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+     3;x=y\r\nabc\r\n1\r\nd\r\n0\r\n\r\n",
+    "POST /t HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+     1\r\nd\r\n0\r\nx-t: 1\r\nx-u: 2\r\n\r\n",
     "POST /bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
     "POST /two HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
     "GET /close HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
@@ -76,8 +78,12 @@ const MESSAGES: [&str; 12] = [
     "GET /old HTTP/1.0\r\n\r\n",
 ];
 
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn any_cut_of_the_bytes_gives_the_same_events(
