@@ -135,22 +135,23 @@ impl Chunked {
             [b'\r' | b'\n', ..] => return Err(ProtocolError::BadChunk),
             _ => {}
         }
+        // Whole lines alone are judged, so that the verdict does not depend on how bytes were cut.
         let section = &buf[..buf.len().min(MAX_TRAILERS + 1)];
-        if !section[self.seen.min(section.len())..].contains(&b'\n')
-            && section.len() <= MAX_TRAILERS
-        {
-            self.seen = section.len();
-            return Ok(Chunk::More);
-        }
+        let too_large = section.len() > MAX_TRAILERS;
+        let fresh = self.seen.min(section.len());
+        let lines = section[fresh..].iter().rposition(|&b| b == b'\n').map(|at| fresh + at + 1);
         self.seen = section.len();
+        let Some(lines) = lines else {
+            return if too_large { Err(ProtocolError::HeadersTooLarge) } else { Ok(Chunk::More) };
+        };
         let mut slots = vec![httparse::EMPTY_HEADER; max_fields];
-        match httparse::parse_headers(section, &mut slots) {
+        match httparse::parse_headers(&section[..lines], &mut slots) {
             Ok(Status::Complete((len, fields))) if len <= MAX_TRAILERS => {
                 let map = trailer_map(fields)?;
                 buf.advance(len);
                 Ok(Chunk::End(map))
             }
-            Ok(Status::Partial) if section.len() <= MAX_TRAILERS => Ok(Chunk::More),
+            Ok(Status::Partial) if !too_large => Ok(Chunk::More),
             Ok(_) => Err(ProtocolError::HeadersTooLarge),
             Err(httparse::Error::TooManyHeaders) => Err(ProtocolError::TooManyHeaders),
             Err(_) => Err(ProtocolError::BadHeader),
