@@ -96,7 +96,12 @@ impl Keepalive {
 enum Said {
     Opened,
     Response(Response),
-    Closed { reason: String, ending: Ending },
+    Closed {
+        reason: String,
+        ending: Ending,
+    },
+    /// The transport takes requests again.
+    Room,
 }
 
 /// What ended a conversation.
@@ -138,25 +143,24 @@ pub(super) async fn run<V: Clone>(
         let said = async {
             match &mut talk {
                 // A full transport takes no ACK, so that no response is read either.
-                Some(talk) if blocked => drop(talk.outgoing.reserve().await),
-                Some(talk) => return talk.inbox.recv().await,
+                Some(talk) if blocked => talk.room().await,
+                Some(talk) => talk.next().await,
                 None => std::future::pending().await,
             }
-            None
         };
         match pump.wait(said).await {
             Woken::Stop => return,
-            Woken::Again | Woken::Input(None) => {}
-            Woken::Input(Some(Said::Opened)) => {
+            Woken::Again | Woken::Input(Said::Room) => {}
+            Woken::Input(Said::Opened) => {
                 gauges.connected(1);
                 opened_at = Some(clock::now());
                 pump.handle(Input::Opened);
             }
-            Woken::Input(Some(Said::Response(response))) => {
+            Woken::Input(Said::Response(response)) => {
                 gauges.identified(&response);
                 pump.handle(Input::Response(response));
             }
-            Woken::Input(Some(Said::Closed { reason, ending })) => {
+            Woken::Input(Said::Closed { reason, ending }) => {
                 talk = None;
                 gauges.connected(0);
                 if let (Some(keepalive), Some(opened_at)) = (&mut keepalive, opened_at.take()) {
@@ -197,6 +201,21 @@ impl Conversation {
             let _unheard = said.send(Said::Closed { reason, ending }).await;
         });
         Self { outgoing, inbox, _task: task }
+    }
+
+    /// What it says next. Cancel safe.
+    async fn next(&mut self) -> Said {
+        self.inbox.recv().await.unwrap_or_else(|| {
+            // Only a panic, which its task has logged, ends it without a last word.
+            let reason = "the stream's task failed".to_owned();
+            Said::Closed { reason, ending: Ending::Call }
+        })
+    }
+
+    /// Waits for room; where there is nobody to make any, the next word will say so. Cancel safe.
+    async fn room(&self) -> Said {
+        let _closed = self.outgoing.reserve().await;
+        Said::Room
     }
 }
 

@@ -214,3 +214,84 @@ impl ErrorState {
         Self { details: details.to_owned(), last_update_attempt: now, version, raw }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::error::Reason;
+    use crate::xds::stream::{Changed, Rejected, ResourceError};
+
+    const RDS: TypeUrl = TypeUrl::ROUTES;
+
+    fn update(version: &str) -> Update<()> {
+        Update {
+            type_url: RDS,
+            version: version.into(),
+            cause: Cause::Response,
+            changed: Vec::new(),
+            unchanged: Vec::new(),
+            removed: Vec::new(),
+            rejected: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    fn changed(name: &str, version: &str) -> Changed<()> {
+        let (name, raw) = (name.into(), Bytes::copy_from_slice(version.as_bytes()));
+        Changed { name, version: version.into(), value: (), raw }
+    }
+
+    fn rejected(name: &str, called: Called) -> Rejected {
+        let problems = Reason::Missing.into();
+        let (name, raw) = (name.into(), Bytes::from_static(b"bad"));
+        Rejected { name, called, version: "2".into(), problems, raw }
+    }
+
+    fn status_of(status: &Status, name: &str) -> ClientStatus {
+        status.of_type(&RDS).resources[name].client_status
+    }
+
+    #[test]
+    fn r3_refused_entry_shows_the_accepted_one_and_the_error_beside_it() {
+        let (status, now) = (Status::default(), SystemTime::UNIX_EPOCH);
+        let good = Update { changed: vec![changed("r", "1")], ..update("1") };
+        status.record(&Event::Update(good), now);
+        let bad = vec![rejected("r", Called::ByName), rejected("resources[1]", Called::ByPlace)];
+        status.record(&Event::Update(Update { rejected: bad, ..update("2") }), now);
+        let state = status.of_type(&RDS);
+        assert_eq!(state.version, "1");
+        assert_eq!(state.nameless.len(), 1);
+        assert_eq!(state.resources.len(), 1, "a place is no name");
+        let entry = &state.resources["r"];
+        assert_eq!(entry.client_status, ClientStatus::Nacked);
+        assert_eq!(entry.accepted.as_ref().map(|a| a.version.as_str()), Some("1"));
+        assert_eq!(entry.error.as_ref().map(|e| e.version.as_str()), Some("2"));
+
+        let again = Update { unchanged: vec![("r".into(), "3".into())], ..update("3") };
+        status.record(&Event::Update(again), now);
+        let state = status.of_type(&RDS);
+        assert!(state.nameless.is_empty());
+        assert_eq!(state.resources["r"].client_status, ClientStatus::Acked);
+        assert_eq!(state.resources["r"].error, None);
+    }
+
+    #[test]
+    fn r3_names_go_from_requested_to_what_became_of_them() {
+        let (status, now) = (Status::default(), SystemTime::UNIX_EPOCH);
+        for name in ["absent", "failing", "late"] {
+            status.watch(&RDS, &name.into());
+            assert_eq!(status_of(&status, name), ClientStatus::Requested);
+        }
+        let (type_url, name, why) = (RDS, "absent".into(), AbsentReason::Silence);
+        status.record::<()>(&Event::Absent { type_url, name, why }, now);
+        let (type_url, name) = (RDS, "late".into());
+        status.record::<()>(&Event::FetchTimeout { type_url, name }, now);
+        let error = ResourceError { name: "failing".into(), code: 14, message: "busy".into() };
+        status.record(&Event::Update(Update { errors: vec![error], ..update("1") }), now);
+        assert_eq!(status_of(&status, "absent"), ClientStatus::DoesNotExist);
+        assert_eq!(status_of(&status, "late"), ClientStatus::Timeout);
+        assert_eq!(status_of(&status, "failing"), ClientStatus::ReceivedError);
+        status.unwatch(&RDS, &"late".into());
+        assert!(!status.of_type(&RDS).resources.contains_key("late"));
+    }
+}

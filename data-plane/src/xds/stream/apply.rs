@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::base::clock::Instant;
 
 use super::Variant;
 use super::judge::{Accepted, Unchanged, Verdict};

@@ -3,7 +3,7 @@
 //! Each resource is judged alone, so that one bad resource never blocks its neighbours (C11). Only
 //! what is about names spans several: a name twice (C4), or sent and removed at once (D3).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -83,6 +83,7 @@ pub(super) fn judge<V>(
         rejected: Vec::new(),
         nameless: false,
     };
+    let removed: HashSet<&Name> = response.removed.iter().collect();
     for (index, (raw, mut outcome)) in response.resources.iter().zip(outcomes).enumerate() {
         if let Some(name) = outcome.name().cloned() {
             match times.get(&name).copied() {
@@ -95,7 +96,7 @@ pub(super) fn judge<V>(
                     outcome = Outcome::Rejected { name: Some(name.clone()), problems };
                 }
             }
-            if response.removed.contains(&name) {
+            if removed.contains(&name) {
                 let rule = "stands in resources and in removed_resources; must be in one";
                 let problems = Reason::Rule(rule.into()).into();
                 outcome = Outcome::Rejected { name: Some(name), problems };

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::base::clock::Instant;
 
 use crate::config::source::RateLimit;
 

@@ -28,7 +28,7 @@ mod timers;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::base::clock::Instant;
 
 use self::apply::Apply;
 use self::limit::TokenBucket;

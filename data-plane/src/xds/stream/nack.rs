@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::base::clock::Instant;
 use xxhash_rust::xxh64::xxh64;
 
 use super::message::Rejected;

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use crate::base::clock::Instant;
 use bytes::Bytes;
-use tokio::time::Instant;
 use xxhash_rust::xxh64::xxh64;
 
 use super::message::{Changed, Response};

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use tokio::time::Instant;
+use crate::base::clock::Instant;
 
 use crate::xds::Name;
 

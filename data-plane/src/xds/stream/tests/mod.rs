@@ -17,8 +17,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::clock::Instant;
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::*;
 use crate::base::clock;
