@@ -126,8 +126,8 @@ impl<V: Clone + Send + 'static> Subscriptions<V> {
         &self.status
     }
 
-    /// Starts to watch a resource. A second call for the same one adds a place where it counts; with
-    /// another source it moves the watch there.
+    /// Starts to watch a resource. A second call for the same one adds a place where it counts;
+    /// with another source it moves the watch there.
     ///
     /// # Errors
     /// The source can't be used: no ADS configured, no such cluster, no such file.

@@ -1,7 +1,7 @@
 //! The deadlines of single resources, earliest first.
 //!
 //! A deadline that was overtaken by events stays in the heap and is recognised when it fires, since
-//! it no longer equals what its owner remembers. That costs one spurious wake-up and saves a search.
+//! it no longer equals what its owner remembers. That costs a spurious wake-up, and saves a search.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
