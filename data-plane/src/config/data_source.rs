@@ -19,6 +19,11 @@ pub trait DataSources: Sync {
     /// Why it cannot be read, as one clause.
     fn file(&self, path: &str) -> Result<Vec<u8>, String>;
 
+    /// Whether there is something at `path`: what a file source watches must exist.
+    fn exists(&self, path: &str) -> bool {
+        self.file(path).is_ok()
+    }
+
     /// Value of an environment variable.
     fn variable(&self, name: &str) -> Option<String>;
 }
@@ -30,6 +35,11 @@ pub struct NoSources;
 impl DataSources for NoSources {
     fn file(&self, _: &str) -> Result<Vec<u8>, String> {
         Err("files are not read here".into())
+    }
+
+    /// Nothing is known, so nothing is held against the path.
+    fn exists(&self, _: &str) -> bool {
+        true
     }
 
     fn variable(&self, _: &str) -> Option<String> {

@@ -55,8 +55,8 @@ pub trait ExtensionParser: Sync {
     /// # Errors
     /// As for `parse`; by default there is no per-route configuration.
     fn parse_override(&self, _: &Body<'_>, _: &ParseCx<'_>) -> Result<ExtensionConfig, Problems> {
-        let what = format!("per-route configuration of {}", self.name());
-        Err(Reason::NotSupported { what }.into())
+        let text = format!("{} takes no configuration for a host or route", self.name());
+        Err(Reason::Rule(text).into())
     }
 }
 

@@ -10,6 +10,7 @@ use proto::envoy::config::core::v3::grpc_service::TargetSpecifier;
 
 use super::error::{At, Problems, Reason};
 use super::field;
+use super::resource::ParseCx;
 use crate::base::names::ClusterName;
 
 /// How long a subscription is waited for before start goes on without it.
@@ -149,6 +150,25 @@ pub fn parse(source: pb::ConfigSource) -> Result<ConfigSource, Problems> {
         }
     };
     Ok(ConfigSource { kind, initial_fetch_timeout })
+}
+
+/// The source of a resource that another one needs: a file must exist, as in Envoy.
+///
+/// # Errors
+/// As for [`parse`], and if a file source names nothing.
+pub fn parse_dependency(
+    source: pb::ConfigSource,
+    cx: &ParseCx<'_>,
+) -> Result<ConfigSource, Problems> {
+    let parsed = parse(source)?;
+    match &parsed.kind {
+        SourceKind::Path(path) if !cx.sources.exists(&path.path) => {
+            let must = "a file that exists".into();
+            let got = format!("\"{}\"", path.path);
+            Err(Reason::Invalid { got, must }.into()).at("path").at("path_config_source")
+        }
+        _ => Ok(parsed),
+    }
 }
 
 /// An `ApiConfigSource`.

@@ -231,3 +231,37 @@ fn runtime_keys_are_flattened_and_the_last_layer_wins() {
     assert!(config.runtime.flag("on", false));
     assert!(!config.runtime.flag("off", false));
 }
+
+#[test]
+fn a_file_source_of_endpoints_must_exist() {
+    struct Empty;
+    impl super::data_source::DataSources for Empty {
+        fn file(&self, _: &str) -> Result<Vec<u8>, String> {
+            Err("there is nothing".into())
+        }
+
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+    }
+    let yaml = "name: c\ntype: EDS\neds_cluster_config: {eds_config: {path_config_source: \
+                {path: /eds.yaml}}}\n";
+    let text = decode_yaml(CLUSTER, yaml, &ParseCx { sources: &Empty, ..ParseCx::bare() });
+    let text = text.expect_err("the file is missing");
+    assert_eq!(
+        text,
+        "eds_cluster_config.eds_config.path_config_source.path: got \"/eds.yaml\"; must be a \
+         file that exists"
+    );
+    decode_yaml(CLUSTER, yaml, &ParseCx::bare()).expect("nothing is known of files here");
+}
+
+#[test]
+fn problems_of_a_file_are_found_in_its_lines() {
+    let yaml = "static_resources:\n  clusters:\n  - name: a\n    lb_policy: RING_HASH\n";
+    let read = proto::text::parse::<Bootstrap>("b.yaml", yaml.as_bytes(), &ReadOptions::default());
+    let read = read.expect("well-formed");
+    let problems = bootstrap::parse::decode(read.message, &ParseCx::bare()).unwrap_err();
+    let path = problems.all()[0].path.to_string();
+    assert_eq!(read.positions.locate(&path), Some((4, 5)), "{path}");
+}

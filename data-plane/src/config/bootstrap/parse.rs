@@ -64,6 +64,9 @@ pub fn parse(bootstrap: pb::Bootstrap, cx: &ParseCx<'_>) -> Result<BootstrapConf
     let flush = bootstrap.stats_flush_interval;
     let flush = all.keep(field::duration(flush, "stats_flush_interval"));
     let log_format = bootstrap.application_log_config.and_then(|config| config.log_format);
+    let log_format = log_format.and_then(|format| format.log_format).map(parse_log_format);
+    let log_format = log_format.transpose().at("log_format").at("application_log_config");
+    let log_format = all.keep(log_format);
     let local = bootstrap.cluster_manager.map(|manager| manager.local_cluster_name);
     all.finish()?;
     let build = || {
@@ -85,17 +88,27 @@ pub fn parse(bootstrap: pb::Bootstrap, cx: &ParseCx<'_>) -> Result<BootstrapConf
             },
             dns: dns?,
             stats_flush_interval: flush?.unwrap_or(STATS_FLUSH_DEFAULT),
-            log_format: log_format.and_then(|format| format.log_format).map(parse_log_format),
+            log_format: log_format?,
         })
     };
     // The collector was clean, so every part is there.
     build().ok_or_else(|| Reason::Missing.into())
 }
 
-fn parse_log_format(format: LogFormat) -> FormatShape {
+fn parse_log_format(format: LogFormat) -> Result<FormatShape, Problems> {
     match format {
-        LogFormat::JsonFormat(fields) => format::json(fields),
-        LogFormat::TextFormat(text) => FormatShape::Text(text.into()),
+        LogFormat::JsonFormat(fields) => {
+            let shape = format::json(fields);
+            let FormatShape::Json(json) = &shape else { return Ok(shape) };
+            // Logger::Context: a JSON line carries the message by itself, escaped.
+            let text = json.to_string();
+            if let Some(flag) = ["%v", "%_"].into_iter().find(|flag| text.contains(flag)) {
+                let must = "a JSON format without %v and %_ (use %j)".into();
+                return Err(Reason::Invalid { got: flag.into(), must }.into()).at("json_format");
+            }
+            Ok(shape)
+        }
+        LogFormat::TextFormat(text) => Ok(FormatShape::Text(text.into())),
     }
 }
 

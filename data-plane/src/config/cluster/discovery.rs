@@ -14,6 +14,7 @@ use super::{Discovery, DnsConfig, DnsLookupFamily};
 use crate::config::endpoint::{self, EndpointsConfig};
 use crate::config::error::{At, Problems, Reason};
 use crate::config::extension::{self, Body};
+use crate::config::resource::ParseCx;
 use crate::config::source::Backoff;
 use crate::config::{address, field, source};
 
@@ -23,7 +24,7 @@ pub(super) struct Found {
     pub(super) load_assignment: EndpointsConfig,
 }
 
-pub(super) fn parse(cluster: &pb::Cluster) -> Result<Found, Problems> {
+pub(super) fn parse(cluster: &pb::Cluster, cx: &ParseCx<'_>) -> Result<Found, Problems> {
     let kind = match &cluster.cluster_discovery_type {
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(kind)) => field::enumeration(*kind, "type")?,
@@ -37,7 +38,7 @@ pub(super) fn parse(cluster: &pb::Cluster) -> Result<Found, Problems> {
     let discovery = match kind {
         DiscoveryType::Static => Discovery::Static,
         DiscoveryType::StrictDns => Discovery::StrictDns(parse_dns(cluster)?),
-        DiscoveryType::Eds => parse_eds(cluster)?,
+        DiscoveryType::Eds => parse_eds(cluster, cx)?,
         DiscoveryType::LogicalDns | DiscoveryType::OriginalDst => {
             let what = format!("cluster type {}", kind.as_str_name());
             return Err(Reason::NotSupported { what }.into()).at("type");
@@ -54,11 +55,11 @@ pub(super) fn parse(cluster: &pb::Cluster) -> Result<Found, Problems> {
     Ok(Found { discovery, load_assignment })
 }
 
-fn parse_eds(cluster: &pb::Cluster) -> Result<Discovery, Problems> {
+fn parse_eds(cluster: &pb::Cluster, cx: &ParseCx<'_>) -> Result<Discovery, Problems> {
     let config = field::required(cluster.eds_cluster_config.clone(), "eds_cluster_config")?;
     let at = "eds_cluster_config";
     let source = field::required(config.eds_config, "eds_config").at(at)?;
-    let source = source::parse(source).at("eds_config").at(at)?;
+    let source = source::parse_dependency(source, cx).at("eds_config").at(at)?;
     let name = if config.service_name.is_empty() { &cluster.name } else { &config.service_name };
     Ok(Discovery::Eds { source, service_name: name.as_str().into() })
 }

@@ -32,7 +32,7 @@ pub fn parse(cluster: pb::Cluster, cx: &ParseCx<'_>) -> Result<ClusterConfig, Pr
         all.keep(missing.at("name"));
     }
     all.keep(refuse_unbuilt(&cluster));
-    let found = all.keep(discovery::parse(&cluster));
+    let found = all.keep(discovery::parse(&cluster, cx));
     let balancing = all.keep(lb::parse(&cluster));
     let lb_common = all.keep(lb::parse_common(cluster.common_lb_config.clone()));
     let http = all.keep(http::parse(&cluster, cx));

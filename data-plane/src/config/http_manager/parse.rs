@@ -139,7 +139,7 @@ fn parse_routes(
         }
         Some(RouteSpecifier::Rds(rds)) => {
             let source = field::required(rds.config_source, "config_source").at("rds")?;
-            let source = source::parse(source).at("config_source").at("rds")?;
+            let source = source::parse_dependency(source, cx).at("config_source").at("rds")?;
             Ok(RouteSource::Rds { source, name: rds.route_config_name.into() })
         }
         Some(RouteSpecifier::ScopedRoutes(_)) => {

@@ -48,6 +48,7 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
     ("envoy.config.core.v3.JsonFormatOptions", &["sort_properties"], &[]),
     ("envoy.config.core.v3.RuntimeUInt32", &["default_value", "runtime_key"], &[]),
     ("envoy.config.core.v3.RuntimeDouble", &["default_value", "runtime_key"], &[]),
+    ("envoy.config.core.v3.RuntimeFractionalPercent", &["default_value", "runtime_key"], &[]),
     ("envoy.config.core.v3.RuntimePercent", &["default_value", "runtime_key"], &[]),
     ("envoy.config.core.v3.RuntimeFeatureFlag", &["default_value", "runtime_key"], &[]),
     ("envoy.config.core.v3.TransportSocket", &["name", "typed_config"], &[]),
