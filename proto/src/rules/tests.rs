@@ -1,3 +1,5 @@
+//! What the rules find, and that no bytes make them panic.
+
 use proptest::prelude::*;
 use prost::{Message as _, Name as _};
 

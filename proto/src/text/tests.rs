@@ -1,3 +1,5 @@
+//! What the readers accept, refuse and say.
+
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -92,8 +94,8 @@ const TCP: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_prox
 
 fn listener(typed_config: &str) -> String {
     format!(
-        "static_resources:\n  listeners:\n  - filter_chains:\n    - filters:\n      - name: t\n        \
-        typed_config:\n          {typed_config}\n"
+        "static_resources:\n  listeners:\n  - filter_chains:\n    - filters:\n      - name: t\n\
+        \x20       typed_config:\n          {typed_config}\n"
     )
 }
 

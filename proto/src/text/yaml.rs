@@ -1,8 +1,9 @@
 //! YAML events to [`Node`]s, by yaml-cpp's rules where those of YAML 1.2 differ.
 //!
-//! Where yaml-cpp takes what is no YAML (a quote that is never closed, a key without a colon, a lone
-//! `-` in braces), this reader refuses it. Only the first document counts. Aliases are copies of what they name, bounded by
-//! [`ALIASED_NODES_MAX`]; merge keys have no meaning; entries whose key is tagged `!ignore` are dropped.
+//! Where yaml-cpp takes what is no YAML (a quote that is never closed, a key without a colon, a
+//! lone `-` in braces), this reader refuses it. Only the first document counts. Aliases are copies
+//! of what they name, bounded by [`ALIASED_NODES_MAX`]; merge keys have no meaning; entries whose
+//! key is tagged `!ignore` are dropped.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

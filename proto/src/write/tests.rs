@@ -1,3 +1,5 @@
+//! What is written, compared with what Envoy writes.
+
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -91,7 +93,10 @@ fn whole_floats_in_free_data_have_no_point_and_unknown_types_keep_their_bytes() 
     let compact = WriteOptions { layout: Layout::Compact, ..WriteOptions::default() };
     assert_eq!(
         to_json(&metadata, &compact).expect("writable"),
-        r#"{"filter_metadata":{"a":{"n":3}},"typed_filter_metadata":{"b":{"@type":"x/no.Such","value":"AQI="}}}"#
+        concat!(
+            r#"{"filter_metadata":{"a":{"n":3}},"#,
+            r#""typed_filter_metadata":{"b":{"@type":"x/no.Such","value":"AQI="}}}"#
+        )
     );
     let packed = to_json(&pack(&Duration { seconds: 1, nanos: 0 }), &compact);
     let text = r#"{"@type":"type.googleapis.com/google.protobuf.Duration","value":"1s"}"#;
@@ -112,9 +117,10 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let options = WriteOptions { defaults: Defaults::Print, ..WriteOptions::default() };
-        for name in ["envoy.config.listener.v3.Listener", "google.protobuf.Any", "google.protobuf.Value"] {
+        for name in ["google.protobuf.Any", "google.protobuf.Value"] {
             let _ = bytes_to_json(name, &bytes, &options);
         }
+        let _ = bytes_to_json("envoy.config.listener.v3.Listener", &bytes, &options);
     }
 
     #[test]

@@ -179,7 +179,9 @@ fn plural(count: u64, unit: &str) -> String {
 
 fn shown(value: &str) -> String {
     match value.char_indices().nth(SHOWN_MAX) {
-        Some((end, _)) => format!("{:?}… ({})", &value[..end], plural(value.len() as u64, "byte")),
+        Some((end, _)) => {
+            format!("{:?}… ({})", &value[..end], plural(value.len() as u64, "byte"))
+        }
         None => format!("{value:?}"),
     }
 }
