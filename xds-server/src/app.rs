@@ -20,8 +20,9 @@ use crate::admin::{self, Pages};
 use crate::check::Problem;
 use crate::metrics::{Metrics, Reload};
 use crate::service;
+use crate::share::Loaded;
+use crate::source::Source;
 use crate::source::watch::FileWatch;
-use crate::source::{Loaded, Source};
 use crate::status::Status;
 use crate::store::Store;
 use crate::stream::Shared;
@@ -321,3 +322,6 @@ fn log_warnings(warnings: &[Problem]) {
         tracing::warn!("{warning}");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,9 +15,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{ADMIN, Exposure, LISTEN, Options, Server, StartError};
 use crate::check::Problem;
+use crate::share::Node;
 use crate::snapshot::Resource;
 use crate::source::{Empty, Source};
-use crate::store::Node;
+
 use crate::translate;
 
 /// Exit code of a wrong flag or a bad configuration (`EX_USAGE`).

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod references;
 pub mod service;
 pub mod session;
+pub mod share;
 pub mod snapshot;
 pub mod source;
 pub mod status;

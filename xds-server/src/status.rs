@@ -12,8 +12,8 @@ use serde::Serialize;
 use crate::clock::{self, Instant};
 use crate::metrics::Metrics;
 use crate::session::Verdict;
+use crate::share::Node;
 use crate::snapshot::TypeUrl;
-use crate::store::Node;
 
 /// How long a node is remembered after its last stream ended.
 pub const KEPT: Duration = Duration::from_secs(600);

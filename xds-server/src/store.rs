@@ -1,76 +1,18 @@
 //! Which node is served what, now.
 //!
-//! A [`World`] is one consistent generation: shares of resources, each for the nodes that its
-//! [`Audience`] names. Streams watch the [`Store`] for the next world; nothing is queued for them,
-//! they see the newest when they look (a slow node skips what lies between).
+//! A [`World`] is one consistent generation: shares of resources, each for an
+//! [audience](crate::share::Audience). Streams watch the [`Store`] for the next world; nothing is
+//! queued for them, they see the newest when they look (a slow node skips what lies between).
 //!
 //! Revisions count the worlds whose content differs; they are no part of any version.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::snapshot::{Resource, Snapshot, version_of};
-
-/// A client, as its first request describes it (S10).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
-    /// `node.id`: one instance.
-    pub id: String,
-    /// `node.cluster`: what it is an instance of.
-    pub cluster: String,
-    /// Texts, numbers and booleans at the top of `node.metadata`.
-    pub metadata: BTreeMap<String, String>,
-}
-
-/// The nodes that a share is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Audience {
-    /// Nodes of that `node.cluster`.
-    Cluster(String),
-    /// All nodes.
-    Everyone,
-    /// Nodes whose metadata has all of these.
-    Metadata(BTreeMap<String, String>),
-}
-
-impl Audience {
-    /// Whether the node is one of them.
-    #[must_use]
-    pub fn includes(&self, node: &Node) -> bool {
-        match self {
-            Self::Everyone => true,
-            Self::Cluster(name) => node.cluster == *name,
-            Self::Metadata(wanted) => {
-                wanted.iter().all(|(key, value)| node.metadata.get(key) == Some(value))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Audience {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Everyone => f.write_str("every node"),
-            Self::Cluster(name) => write!(f, "nodes of cluster '{name}'"),
-            Self::Metadata(wanted) => {
-                f.write_str("nodes with metadata")?;
-                wanted.iter().try_for_each(|(key, value)| write!(f, " {key}={value}"))
-            }
-        }
-    }
-}
-
-/// Resources for some nodes. One name and type may stand in several shares with equal content.
-#[derive(Clone, Debug)]
-pub struct Share {
-    /// Who gets them.
-    pub audience: Audience,
-    /// What they get.
-    pub resources: Vec<Arc<Resource>>,
-}
+use crate::share::{Node, Share};
+use crate::snapshot::{Snapshot, version_of};
 
 /// One generation of everything.
 #[derive(Debug)]
@@ -169,8 +111,11 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::snapshot::{CLUSTER, References};
+    use crate::share::Audience;
+    use crate::snapshot::{CLUSTER, References, Resource};
     use proto::google::protobuf::Any;
 
     fn share(audience: Audience, names: &[&str]) -> Share {

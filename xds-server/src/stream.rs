@@ -19,9 +19,10 @@ use tonic::{Status as Code, Streaming};
 
 use crate::clock::{self, Instant};
 use crate::session::{self, Ask, Protocol, Refusal, Reply, Scope, Session, Verdict};
+use crate::share::Node;
 use crate::snapshot::Snapshot;
 use crate::status::{Status, StreamStatus};
-use crate::store::{Node, Store, World};
+use crate::store::{Store, World};
 
 /// How long a client may leave a reply unread.
 pub const BLOCKED_MAX: Duration = Duration::from_secs(60);

@@ -4,16 +4,17 @@
 //! that is wrong; there is no half. Watching is [`watch`]'s business.
 
 mod raw;
+#[cfg(test)]
+mod tests;
 pub mod watch;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::check::{self, Problem};
 use crate::intent::{self, Mesh};
-use crate::snapshot::{Place, Resource};
-use crate::store::{Audience, Share};
+use crate::share::{Audience, Loaded, Share};
+use crate::snapshot::Place;
 use crate::translate;
 
 pub use raw::FILE_BYTES_MAX;
@@ -39,24 +40,6 @@ pub enum Empty {
     Allowed,
     /// It is taken for a mistake.
     Refused,
-}
-
-/// All that is to be served.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// Who gets what.
-    pub shares: Vec<Share>,
-    /// What to tell the operator.
-    pub warnings: Vec<Problem>,
-}
-
-impl Loaded {
-    /// Each resource once.
-    pub fn resources(&self) -> Vec<Arc<Resource>> {
-        let mut seen = BTreeSet::new();
-        let all = self.shares.iter().flat_map(|share| &share.resources);
-        all.filter(|resource| seen.insert(Arc::as_ptr(resource))).cloned().collect()
-    }
 }
 
 impl Source {

@@ -85,17 +85,21 @@ fn http_filter(node: &Node) -> Result<hcm::HttpFilter, Vec<(Mark, String)>> {
 /// Where the part of the value is that the path names, or what encloses it most closely.
 fn locate(node: &Node, path: &str) -> Mark {
     let mut found = node;
+    let mut mark = node.mark;
     let steps = path.split(['.', '[']).map(|step| step.trim_matches(['"', ']']));
     for step in steps.filter(|step| !step.is_empty()) {
         let next = match &found.value {
-            Value::Map(entries) => entries.iter().find(|e| e.key == step).map(|e| &e.value),
-            Value::List(items) => step.parse::<usize>().ok().and_then(|index| items.get(index)),
+            Value::Map(entries) => {
+                entries.iter().find(|e| e.key == step).map(|e| (&e.value, e.key_mark))
+            }
+            Value::List(items) => {
+                let item = step.parse::<usize>().ok().and_then(|index| items.get(index));
+                item.map(|item| (item, item.mark))
+            }
             Value::Scalar { .. } => None,
         };
-        match next {
-            Some(next) => found = next,
-            None => break,
-        }
+        let Some((next, place)) = next else { break };
+        (found, mark) = (next, place);
     }
-    found.mark
+    mark
 }

@@ -33,9 +33,8 @@ use crate::check::Problem;
 use crate::intent::yaml::Mark;
 use crate::intent::{Destination, Gateway, Mesh, Nodes, Route, Service};
 use crate::references::references;
+use crate::share::{Audience, Loaded, Share};
 use crate::snapshot::{Place, Resource};
-use crate::source::Loaded;
-use crate::store::{Audience, Share};
 
 /// The resources of a mesh, by who gets them.
 ///
