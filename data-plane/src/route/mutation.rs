@@ -9,6 +9,7 @@ use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::header_mutation::{AppendAction, EmptyValue, HeaderValueOption};
+use crate::telemetry::access_log::{Empty, Format};
 
 /// The changes of one level to one side's headers.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ struct Addition {
 
 #[derive(Clone, Debug)]
 enum Value {
-    Format(Box<str>),
+    Format(Box<Format>),
     Static(HeaderValue),
 }
 
@@ -51,13 +52,8 @@ impl HeaderEdits {
         self.remove.is_empty() && self.add.is_empty()
     }
 
-    /// Changes `headers`. `render` makes a value of a format with operators, given the headers as
-    /// they are at that moment; what cannot stand in a header is dropped.
-    pub fn apply(
-        &self,
-        headers: &mut HeaderMap,
-        render: &mut dyn FnMut(&str, &HeaderMap) -> Vec<u8>,
-    ) {
+    /// Changes `headers`. What a rendered value may not hold in a header drops the header.
+    pub fn apply(&self, headers: &mut HeaderMap, render: &mut Render<'_>) {
         for name in &self.remove {
             headers.remove(name);
         }
@@ -78,11 +74,22 @@ impl HeaderEdits {
     }
 }
 
+/// Makes a value of a format with operators: the caller fills an
+/// [`Entry`](crate::telemetry::access_log::Entry) with what it knows and with the headers handed
+/// in, which are as they stand at that moment.
+pub type Render<'r> = dyn FnMut(&Format, &HeaderMap) -> Vec<u8> + 'r;
+
+const EMPTY: HeaderValue = HeaderValue::from_static("");
+
 impl Value {
     fn new(text: &str) -> Self {
-        match HeaderValue::from_str(text) {
-            Ok(value) if !text.contains('%') => Self::Static(value),
-            _ => Self::Format(text.into()),
+        // The configuration was refused if it does not compile; the text itself is the safe rest.
+        let Ok(format) = Format::text(text, Empty::Omit) else {
+            return Self::Static(HeaderValue::from_str(text).unwrap_or(EMPTY));
+        };
+        match format.constant().map(HeaderValue::from_bytes) {
+            Some(value) => Self::Static(value.unwrap_or(EMPTY)),
+            None => Self::Format(Box::new(format)),
         }
     }
 }

@@ -82,11 +82,15 @@ fn split_query(path: &[u8]) -> (&[u8], &[u8]) {
     path.split_at(path.iter().position(|&b| b == b'?').unwrap_or(path.len()))
 }
 
-/// Runs of `/` before the query become one; `None` if there is no run.
+/// Runs of `/` before the query become one; `None` if there is no run. A path of slashes alone
+/// keeps two, the first and the last, as in Envoy.
 fn merge_slashes(path: &[u8]) -> Option<Vec<u8>> {
     let (before, query) = split_query(path);
     if !before.windows(2).any(|pair| pair == b"//") {
         return None;
+    }
+    if before.iter().all(|&b| b == b'/') {
+        return Some([b"//", query].concat());
     }
     let mut out = Vec::with_capacity(path.len());
     for &byte in before {
@@ -130,13 +134,20 @@ enum Dots {
     Parent,
 }
 
-/// A segment `.` or `..` at the start of `rest`, in any spelling, and what follows its slash.
+/// A segment `.` or `..` at the start of `rest`, in any spelling, and what follows its slash. Path
+/// parameters behind plain dots do not save it (`/..;x/`), since some origins ignore them; behind
+/// escaped dots they do, as in Envoy.
 fn dot_segment(rest: &[u8]) -> Option<(Dots, &[u8])> {
     let first = dot(rest)?;
-    let (dots, after) = match dot(first) {
+    let (dots, mut after) = match dot(first) {
         Some(second) => (Dots::Parent, second),
         None => (Dots::Current, first),
     };
+    let plain = !rest[..rest.len() - after.len()].contains(&b'%');
+    if plain && after.first() == Some(&b';') {
+        let end = after.iter().position(|&b| b == b'/').unwrap_or(after.len());
+        after = &after[end..];
+    }
     match after.first() {
         None => Some((dots, after)),
         Some(b'/' | b'\\') => Some((dots, &after[1..])),
@@ -162,16 +173,7 @@ fn push_normal(out: &mut Vec<u8>, byte: u8, rest: &[u8]) -> Option<usize> {
         b'\\' => out.push(b'/'),
         b'%' => return push_escape(out, rest),
         0 => return None,
-        b'!'
-        | b'$'..=b';'
-        | b'='
-        | b'@'..=b'Z'
-        | b'['
-        | b']'
-        | b'_'
-        | b'a'..=b'z'
-        | b'|'
-        | b'~' => {
+        b'!' | b'$'..=b';' | b'=' | b'@'..=b'Z' | b'[' | b']' | b'_' | b'a'..=b'z' | b'~' => {
             out.push(byte);
         }
         0x80.. => return Some(push_unicode(out, rest)),

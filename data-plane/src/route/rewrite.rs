@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::input::{NoRuntime, RouteInput};
+use super::mutation::Render;
 use super::table::RouteRef;
 use crate::config::route::action::RedirectPath;
 use crate::config::route::{Action, HostRewrite, PathMatcher, PathRewrite};
@@ -78,7 +79,7 @@ impl RouteRef<'_> {
         &self,
         fields: &mut RequestFields<'_>,
         original: OriginalHeaders,
-        render: &mut dyn FnMut(&str, &HeaderMap) -> Vec<u8>,
+        render: &mut Render<'_>,
     ) {
         for edits in self.request_edits() {
             edits.apply(fields.headers, render);

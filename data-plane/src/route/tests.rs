@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::*;
 use crate::config::resource::ParseCx;
 use crate::config::route::{self, RouteConfig};
+use crate::telemetry::access_log::{Addr, Entry, Format};
 
 /// The model of a message in JSON.
 fn parse_config(json: &Value) -> Arc<RouteConfig> {
@@ -106,7 +107,13 @@ fn status(route: &RouteRef<'_>) -> Option<u16> {
     }
 }
 
-/// The request as it goes upstream. Formats are not rendered here: they come out as written.
+/// Renders a header value with the request's headers and a client on loopback.
+fn render(format: &Format, headers: &HeaderMap) -> Vec<u8> {
+    let remote = Some(Addr::Ip(([127, 0, 0, 1], 50_000).into()));
+    format.render(&Entry { request_headers: Some(headers), remote, ..Entry::default() })
+}
+
+/// The request as it goes upstream.
 fn upstream(route: &RouteRef<'_>, mut request: Request) -> Request {
     let mut path = HeaderValue::from_str(&request.path).expect("a path");
     let scheme = request.scheme();
@@ -117,7 +124,6 @@ fn upstream(route: &RouteRef<'_>, mut request: Request) -> Request {
         path: &mut path,
         headers: &mut request.headers,
     };
-    let mut render = |format: &str, _: &HeaderMap| format.as_bytes().to_vec();
     route.finalize_request(&mut fields, OriginalHeaders::Add, &mut render);
     request.path = path.to_str().expect("ASCII").to_owned();
     request

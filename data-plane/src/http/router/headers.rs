@@ -65,7 +65,7 @@ pub(super) fn prepare(
     };
     route.finalize_request(&mut fields, OriginalHeaders::Add, &mut |format, now| {
         let entry = entry::of(ex, &before, LogType::NotSet);
-        ex.worker.format(format, &entry::with_headers(entry, now))
+        format.render(&entry::with_headers(entry, now))
     });
     if route.rewrites_host_to_upstream()
         && !host.hostname().is_empty()
@@ -94,7 +94,7 @@ pub(super) fn edit_response(head: &mut ResponseHead, request: &RequestHead, ex: 
             let mut entry = entry::of(ex, request, LogType::NotSet);
             entry.response_headers = Some(now);
             entry.status = Some(status);
-            ex.worker.format(format, &entry)
+            format.render(&entry)
         });
     }
     if route.virtual_host().attempt_count.response && ex.upstream.attempts > 0 {

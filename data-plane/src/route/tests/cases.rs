@@ -79,7 +79,7 @@ fn differences(table: &RouteTable, case: &Value, expect: &Value) -> Vec<String> 
     found["request_headers"] = fields(&up.headers, &expect["request_headers"]);
     let mut answer = HeaderMap::new();
     for edits in route.response_edits() {
-        edits.apply(&mut answer, &mut |format, _| format.as_bytes().to_vec());
+        edits.apply(&mut answer, &mut render);
     }
     found["response_headers"] = fields(&answer, &expect["response_headers"]);
     let expected = expect.as_object().expect("a map").iter();
