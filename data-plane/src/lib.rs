@@ -16,6 +16,7 @@
 //! | L1 | `config` | Envoy's protos → validated model |
 //! | L0 | `base` | no domain knowledge |
 
+pub mod admin;
 pub mod base;
 pub mod cluster;
 pub mod codec;
