@@ -257,3 +257,20 @@ fn gateways_of_the_same_nodes_share_clusters() {
     assert_eq!(titles.iter().filter(|title| *title == "Cluster 'frontend'").count(), 1);
     assert!(crate::check::check(&loaded.resources()).problems.is_empty());
 }
+
+/// The fenced block under a marker of the README.
+fn example(marker: &str) -> &'static str {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once(&format!("<!-- example: {marker} -->")).expect(marker);
+    let (_, rest) = rest.split_once("```yaml\n").expect(marker);
+    rest.split_once("```").expect(marker).0
+}
+
+#[test]
+fn example_of_the_readme_is_what_translate_prints() {
+    let loaded = loaded(example("mesh"));
+    let resources = loaded.resources();
+    let routes = resources.iter().filter(|r| r.any.type_url == ROUTE).map(|r| &**r);
+    let text = print(routes).unwrap();
+    assert_eq!(text.strip_prefix("resources:\n").unwrap(), example("routes"));
+}
