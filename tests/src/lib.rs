@@ -1,1 +1,16 @@
-//! Placeholder.
+//! Harness of the tests that run the real binaries over real sockets.
+//!
+//! Everything listens on 127.0.0.1 with ports that the system chooses. What a test starts ends
+//! with the value that stands for it. Nothing here sleeps to let time pass: `wait` asks until
+//! an answer holds or a deadline passes.
+
+pub mod backend;
+pub mod binaries;
+pub mod client;
+pub mod clock;
+pub mod h2_backend;
+pub mod h2_client;
+pub mod message;
+pub mod proxy;
+pub mod stats;
+pub mod wait;
