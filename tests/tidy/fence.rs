@@ -44,9 +44,8 @@ fn allowed(source: &Source) -> bool {
 
 /// Whether `proto` is the module of that name in the `prometheus` crate.
 fn of_prometheus(source: &Source) -> bool {
-    let import =
-        source.text.split("use prometheus::").nth(1).and_then(|rest| rest.split(';').next());
-    import.is_some_and(|names| names.contains("proto"))
+    let mut imports = source.text.split("use prometheus::").skip(1);
+    imports.any(|rest| rest.split(';').next().is_some_and(|names| names.contains("proto")))
 }
 
 fn names_proto(line: &str) -> bool {
