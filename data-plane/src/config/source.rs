@@ -1,4 +1,5 @@
-//! Where resources come from (`envoy.config.core.v3.ConfigSource`, `ApiConfigSource`, `GrpcService`).
+//! Where resources come from (`envoy.config.core.v3.ConfigSource`, `ApiConfigSource`,
+//! `GrpcService`).
 
 use std::sync::Arc;
 use std::time::Duration;

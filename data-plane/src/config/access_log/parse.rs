@@ -5,8 +5,7 @@ use proto::envoy::config::accesslog::v3::access_log::ConfigType;
 use proto::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
 use proto::envoy::config::accesslog::v3::comparison_filter::Op;
 use proto::envoy::config::core::v3::SubstitutionFormatString;
-use proto::envoy::extensions::access_loggers::file::v3::FileAccessLog;
-use proto::envoy::extensions::access_loggers::file::v3::file_access_log::AccessLogFormat as FileFormat;
+use proto::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
 use proto::envoy::extensions::access_loggers::stream::v3::{
     StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log,
 };
@@ -17,6 +16,8 @@ use crate::config::extension::{self, Body};
 use crate::config::field;
 use crate::config::format::{self, FormatConfig, FormatShape};
 use crate::config::resource::ParseCx;
+
+type FileFormat = file_access_log::AccessLogFormat;
 
 /// The access loggers of field `name`.
 ///

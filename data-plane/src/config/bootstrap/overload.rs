@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use proto::envoy::config::overload::v3 as pb;
 use proto::envoy::config::overload::v3::resource_monitor::ConfigType;
-use proto::envoy::extensions::resource_monitors::downstream_connections::v3::DownstreamConnectionsConfig;
+use proto::envoy::extensions::resource_monitors::downstream_connections::v3 as connections;
 use proto::google::protobuf::Any;
 use serde_json::Value;
 
@@ -80,7 +80,7 @@ fn parse_monitor(monitor: &pb::ResourceMonitor) -> Result<Option<u64>, Problems>
     let opened = extension::open(any).at("typed_config")?;
     match opened.body {
         Body::Message(bytes) if opened.message == CONNECTIONS => {
-            let config: DownstreamConnectionsConfig =
+            let config: connections::DownstreamConnectionsConfig =
                 extension::decode(&bytes).at("typed_config")?;
             let limit = config.max_active_downstream_connections;
             u64::try_from(limit).map(Some).map_err(|_| {

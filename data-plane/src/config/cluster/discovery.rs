@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use proto::envoy::config::cluster::v3 as pb;
 use proto::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily as PbFamily,
+    ClusterDiscoveryType, CustomClusterType, DiscoveryType, DnsLookupFamily as PbFamily,
 };
 use proto::envoy::config::core::v3::{Address, DnsResolutionConfig, TypedExtensionConfig};
+use proto::envoy::extensions::clusters::common::dns::v3::DnsLookupFamily as NewFamily;
+use proto::envoy::extensions::clusters::dns::v3::DnsCluster;
 use proto::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsResolverConfig;
+use proto::google::protobuf::Duration as PbDuration;
 
 use super::{Discovery, DnsConfig, DnsLookupFamily};
 use crate::config::endpoint::{self, EndpointsConfig};
@@ -29,10 +32,7 @@ pub(super) fn parse(cluster: &pb::Cluster, cx: &ParseCx<'_>) -> Result<Found, Pr
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(kind)) => field::enumeration(*kind, "type")?,
         Some(ClusterDiscoveryType::ClusterType(custom)) => {
-            let message = custom.typed_config.as_ref().map_or("", |any| any.type_url.as_str());
-            let message = proto::convert::type_name(message);
-            let reason = extension::unknown("cluster type", &custom.name, message);
-            return Err(reason.into()).at("cluster_type");
+            return parse_custom(custom, cluster).at("cluster_type");
         }
     };
     let discovery = match kind {
@@ -53,6 +53,66 @@ pub(super) fn parse(cluster: &pb::Cluster, cx: &ParseCx<'_>) -> Result<Found, Pr
         Some(assignment) => parse_assignment(assignment, kind).at("load_assignment")?,
     };
     Ok(Found { discovery, load_assignment })
+}
+
+/// `cluster_type`: the one that is built is DNS with all addresses as endpoints.
+fn parse_custom(custom: &CustomClusterType, cluster: &pb::Cluster) -> Result<Found, Problems> {
+    let any = custom.typed_config.clone().unwrap_or_default();
+    let opened = extension::open(&any).at("typed_config")?;
+    let discovery = match opened.body {
+        Body::Message(bytes) if opened.message == "envoy.extensions.clusters.dns.v3.DnsCluster" => {
+            let dns = extension::decode(&bytes).and_then(parse_dns_cluster);
+            Discovery::StrictDns(dns.at("typed_config")?)
+        }
+        _ => {
+            let reason = extension::unknown("cluster type", &custom.name, &opened.message);
+            return Err(reason.into());
+        }
+    };
+    let load_assignment = match cluster.load_assignment.clone() {
+        None => EndpointsConfig::empty(&cluster.name),
+        Some(assignment) => parse_assignment(assignment, DiscoveryType::StrictDns)?,
+    };
+    Ok(Found { discovery, load_assignment })
+}
+
+fn parse_dns_cluster(config: DnsCluster) -> Result<DnsConfig, Problems> {
+    // One endpoint with all addresses is what LOGICAL_DNS is.
+    field::refuse(config.all_addresses_in_single_endpoint, "all_addresses_in_single_endpoint")?;
+    field::refuse(config.dns_min_refresh_rate.is_some(), "dns_min_refresh_rate")?;
+    let d = DnsConfig::default();
+    let resolver = config.typed_dns_resolver_config.as_ref().map(parse_resolver).transpose();
+    let failure = config.dns_failure_refresh_rate;
+    let failure = failure.map(|rate| parse_failure_rate(rate.base_interval, rate.max_interval));
+    let rate = field::duration(config.dns_refresh_rate, "dns_refresh_rate")?;
+    Ok(DnsConfig {
+        refresh_rate: rate.unwrap_or(d.refresh_rate),
+        failure_refresh_rate: failure.transpose().at("dns_failure_refresh_rate")?,
+        jitter: field::duration(config.dns_jitter, "dns_jitter")?.unwrap_or(Duration::ZERO),
+        respect_ttl: config.respect_dns_ttl,
+        lookup_family: match field::enumeration(config.dns_lookup_family, "dns_lookup_family")? {
+            NewFamily::All => DnsLookupFamily::All,
+            NewFamily::Unspecified | NewFamily::Auto => DnsLookupFamily::Auto,
+            NewFamily::V4Only => DnsLookupFamily::V4Only,
+            NewFamily::V4Preferred => DnsLookupFamily::V4Preferred,
+            NewFamily::V6Only => DnsLookupFamily::V6Only,
+        },
+        ..resolver.at("typed_dns_resolver_config")?.unwrap_or(d)
+    })
+}
+
+fn parse_failure_rate(
+    base: Option<PbDuration>,
+    max: Option<PbDuration>,
+) -> Result<Backoff, Problems> {
+    let base = field::required(base, "base_interval")?;
+    let base = field::duration(Some(base), "base_interval")?.unwrap_or_default();
+    let max = field::duration(max, "max_interval")?.unwrap_or(base * 10);
+    if max < base {
+        let text = "max_interval must be at least base_interval".into();
+        return Err(Reason::Rule(text).into());
+    }
+    Ok(Backoff { base, max })
 }
 
 fn parse_eds(cluster: &pb::Cluster, cx: &ParseCx<'_>) -> Result<Discovery, Problems> {
@@ -78,16 +138,8 @@ fn parse_assignment(
 
 fn parse_dns(cluster: &pb::Cluster) -> Result<DnsConfig, Problems> {
     let d = DnsConfig::default();
-    let failure = cluster.dns_failure_refresh_rate.map(|rate| {
-        let base = field::required(rate.base_interval, "base_interval")?;
-        let base = field::duration(Some(base), "base_interval")?.unwrap_or_default();
-        let max = field::duration(rate.max_interval, "max_interval")?.unwrap_or(base * 10);
-        if max < base {
-            let text = "max_interval must be at least base_interval".into();
-            return Err(Problems::from(Reason::Rule(text)));
-        }
-        Ok(Backoff { base, max })
-    });
+    let failure = cluster.dns_failure_refresh_rate;
+    let failure = failure.map(|rate| parse_failure_rate(rate.base_interval, rate.max_interval));
     let mut dns = resolver(cluster)?;
     dns.refresh_rate =
         field::duration(cluster.dns_refresh_rate, "dns_refresh_rate")?.unwrap_or(d.refresh_rate);

@@ -4,9 +4,8 @@
 use proto::envoy::config::cluster::v3 as pb;
 use proto::envoy::config::cluster::v3::cluster::ClusterProtocolSelection;
 use proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
-use proto::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
 use proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
-    ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
+    ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig, explicit_http_config,
 };
 
 use super::{UpstreamHttpConfig, UpstreamProtocol};
@@ -91,6 +90,7 @@ fn parse_typed(options: HttpProtocolOptions) -> Result<UpstreamHttpConfig, Probl
 }
 
 fn parse_explicit(explicit: ExplicitHttpConfig) -> Result<UpstreamProtocol, Problems> {
+    use explicit_http_config::ProtocolConfig;
     match explicit.protocol_config.ok_or(Reason::Missing)? {
         ProtocolConfig::HttpProtocolOptions(http1) => {
             let http1 = parse_http1(Some(http1), ERRORS).at("http_protocol_options")?;

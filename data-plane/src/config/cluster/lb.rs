@@ -3,7 +3,8 @@
 use proto::envoy::config::cluster::v3 as pb;
 use proto::envoy::config::cluster::v3::cluster::common_lb_config::LocalityConfigSpecifier as Old;
 use proto::envoy::config::cluster::v3::cluster::{
-    CommonLbConfig as PbCommon, LbConfig as OldConfig, LbPolicy as OldPolicy,
+    ClusterDiscoveryType as Kind, CommonLbConfig as PbCommon, DiscoveryType, LbConfig as OldConfig,
+    LbPolicy as OldPolicy,
 };
 use proto::envoy::config::core::v3::RuntimeDouble;
 use proto::envoy::extensions::load_balancing_policies::common::v3::LocalityLbConfig;
@@ -59,6 +60,8 @@ fn parse_old_policy(cluster: &pb::Cluster) -> Result<LbPolicy, Problems> {
         (OldPolicy::RoundRobin, _) => Ok(LbPolicy::RoundRobin),
         (OldPolicy::LeastRequest, _) => Ok(least_request_default()),
         (OldPolicy::Random, _) => Ok(LbPolicy::Random),
+        // The type is refused where it stands; its balancer needs no word of its own.
+        (OldPolicy::ClusterProvided, _) if provides_balancer(cluster) => Ok(LbPolicy::RoundRobin),
         (OldPolicy::ClusterProvided, _) => {
             let text = "this type of cluster provides no balancer of its own".into();
             Err(Reason::Rule(text).into()).at("lb_policy")
@@ -70,6 +73,14 @@ fn parse_old_policy(cluster: &pb::Cluster) -> Result<LbPolicy, Problems> {
             let what = format!("lb_policy {}", policy.as_str_name());
             Err(Reason::NotSupported { what }.into()).at("lb_policy")
         }
+    }
+}
+
+fn provides_balancer(cluster: &pb::Cluster) -> bool {
+    match &cluster.cluster_discovery_type {
+        Some(Kind::Type(kind)) => DiscoveryType::try_from(*kind) == Ok(DiscoveryType::OriginalDst),
+        Some(Kind::ClusterType(_)) => true,
+        None => false,
     }
 }
 

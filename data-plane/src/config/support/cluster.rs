@@ -62,6 +62,23 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
         ],
     ),
     ("envoy.config.cluster.v3.Cluster.CustomClusterType", &["name", "typed_config"], &[]),
+    (
+        "envoy.extensions.clusters.dns.v3.DnsCluster",
+        &[
+            "dns_refresh_rate",
+            "dns_failure_refresh_rate",
+            "respect_dns_ttl",
+            "dns_jitter",
+            "typed_dns_resolver_config",
+            "dns_lookup_family",
+        ],
+        &[],
+    ),
+    (
+        "envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate",
+        &["base_interval", "max_interval"],
+        &[],
+    ),
     ("envoy.config.cluster.v3.Cluster.EdsClusterConfig", &["eds_config", "service_name"], &[]),
     (
         "envoy.config.cluster.v3.Cluster.LbSubsetConfig",

@@ -2,6 +2,17 @@
 
 use proto::rules::PolicyRow;
 
+/// Name of a message inside of the connection manager's.
+macro_rules! manager {
+    ($name:literal) => {
+        concat!(
+            "envoy.extensions.filters.network.http_connection_manager.v3.",
+            "HttpConnectionManager.",
+            $name
+        )
+    };
+}
+
 pub(super) const ROWS: &[PolicyRow<'static>] = &[
     (
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -60,23 +71,11 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
         // Without a tracer nothing is exported; HTTP/3 needs a UDP listener, which is refused.
         &["tracing", "http3_protocol_options"],
     ),
+    (manager!("InternalAddressConfig"), &["unix_sockets", "cidr_ranges"], &[]),
+    (manager!("SetCurrentClientCertDetails"), &["subject", "cert", "chain", "dns", "uri"], &[]),
+    (manager!("UpgradeConfig"), &["upgrade_type", "filters", "enabled"], &[]),
     (
-        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig",
-        &["unix_sockets", "cidr_ranges"],
-        &[],
-    ),
-    (
-        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails",
-        &["subject", "cert", "chain", "dns", "uri"],
-        &[],
-    ),
-    (
-        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig",
-        &["upgrade_type", "filters", "enabled"],
-        &[],
-    ),
-    (
-        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.ProxyStatusConfig",
+        manager!("ProxyStatusConfig"),
         &[
             "remove_details",
             "remove_connection_termination_details",
@@ -88,7 +87,7 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
         &[],
     ),
     (
-        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.HcmAccessLogOptions",
+        manager!("HcmAccessLogOptions"),
         &[
             "access_log_flush_interval",
             "flush_access_log_on_new_request",
