@@ -17,6 +17,7 @@
 //! | L0 | `base` | no domain knowledge |
 
 pub mod admin;
+pub mod app;
 pub mod base;
 pub mod cluster;
 pub mod codec;

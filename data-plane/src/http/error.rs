@@ -149,7 +149,13 @@ pub const fn protocol_details(error: ProtocolError) -> &'static str {
             "http1.content_length_and_chunked_not_allowed"
         }
         ProtocolError::HeadersTooLarge => "http1.headers_too_large",
-        ProtocolError::Http10NotAccepted => "low_version",
+        ProtocolError::BadCharacter => "http1.invalid_characters",
+        ProtocolError::BadConnectionHeader => "http1.connection_header_rejected",
+        ProtocolError::BadHost => "http.invalid_authority",
+        ProtocolError::BadScheme => "http1.invalid_scheme",
+        ProtocolError::BadUrl => "http1.invalid_url",
+        ProtocolError::BodyDisallowed => "http1.body_disallowed",
+        ProtocolError::Http10NotAccepted | ProtocolError::BadVersion => "low_version",
         ProtocolError::Http2Frame => "http2.violation.of.messaging.rule",
         ProtocolError::TooManyHeaders => "http1.too_many_headers",
         ProtocolError::UnderscoreHeader => "http1.unexpected_underscore",

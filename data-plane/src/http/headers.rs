@@ -92,6 +92,9 @@ pub fn check(head: &mut RequestHead, config: &HttpManagerConfig) -> Result<(), B
 fn normalize(head: &mut RequestHead, config: &HttpManagerConfig) -> Result<(), Box<LocalReply>> {
     let rejected =
         || Box::new(LocalReply::rejected(StatusCode::BAD_REQUEST, "path_normalization_failed"));
+    if path::fragment(head.path.as_bytes()).is_some() {
+        return Err(rejected());
+    }
     let sanitized = path::sanitize(head.path.as_bytes(), &config.normalization);
     match sanitized {
         Sanitized::Forward(Cow::Borrowed(_)) => {}

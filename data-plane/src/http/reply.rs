@@ -180,12 +180,17 @@ impl LocalReply {
     /// The client broke a rule of the protocol.
     #[must_use]
     pub fn protocol(error: ProtocolError) -> Self {
+        if error == ProtocolError::MissingHost {
+            return Self::rejected(StatusCode::BAD_REQUEST, "missing_host_header");
+        }
         let (status, body) = match error {
             ProtocolError::HeadersTooLarge | ProtocolError::TooManyHeaders => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request Header Fields Too Large")
             }
-            ProtocolError::Http10NotAccepted => (StatusCode::UPGRADE_REQUIRED, "Upgrade Required"),
-            ProtocolError::UnsupportedTransferEncoding => {
+            ProtocolError::Http10NotAccepted | ProtocolError::BadVersion => {
+                (StatusCode::UPGRADE_REQUIRED, "Upgrade Required")
+            }
+            ProtocolError::UnsupportedTransferEncoding | ProtocolError::BadTransferEncoding => {
                 (StatusCode::NOT_IMPLEMENTED, "Not Implemented")
             }
             _ => (StatusCode::BAD_REQUEST, "Bad Request"),

@@ -15,6 +15,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::base::clock;
 use crate::cluster::pool::Pools;
+use crate::codec::io::BufferPool;
 use crate::http::chain::Chain;
 use crate::http::headers::LocalInfo;
 use crate::http::trace::TraceStart;
@@ -62,6 +63,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Upstream connections and balancers.
     pub pools: Rc<Pools>,
+    /// Read buffers of its connections.
+    pub buffers: Rc<BufferPool>,
     /// A chain without filters.
     pub no_chain: Arc<Chain>,
     rng: RefCell<ChaCha8Rng>,
@@ -80,11 +83,18 @@ impl Worker {
     /// A worker with the pools that it will use. Seeded by the system's randomness; where there is
     /// none, by time and process id (`base::seed` says which).
     #[must_use]
-    pub fn new(id: WorkerId, shared: Arc<Shared>, pools: Rc<Pools>, seed: [u8; 32]) -> Self {
+    pub fn new(
+        id: WorkerId,
+        shared: Arc<Shared>,
+        pools: Rc<Pools>,
+        buffers: Rc<BufferPool>,
+        seed: [u8; 32],
+    ) -> Self {
         Self {
             id,
             shared,
             pools,
+            buffers,
             no_chain: Arc::new(Chain::default()),
             rng: RefCell::new(ChaCha8Rng::from_seed(seed)),
             date: RefCell::new(CachedDate { second: 0, value: HeaderValue::from_static("") }),

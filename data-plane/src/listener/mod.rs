@@ -10,4 +10,6 @@ pub mod socket;
 mod worker;
 
 pub use manager::{BoundAddress, ListenerState, Listeners, Which};
-pub use worker::{Acceptance, GlobalConnections, WorkerHandle, WorkerSetup, spawn_worker};
+pub use worker::{
+    Acceptance, GlobalConnections, SPARE_BUFFERS, WorkerHandle, WorkerSetup, spawn_worker,
+};

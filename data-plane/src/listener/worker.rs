@@ -29,7 +29,7 @@ use crate::snapshot::ListenerSpec;
 use crate::telemetry::stats::ListenerStat;
 
 /// Spare read buffers that a worker keeps.
-const SPARE_BUFFERS: usize = 256;
+pub const SPARE_BUFFERS: usize = 256;
 
 /// Pause after an accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -206,9 +206,9 @@ async fn run(
 ) {
     let sweeping = task::spawn_local("sweep", worker.pools.sweeping());
     let mut state = State {
+        buffers: Rc::clone(&worker.buffers),
         worker,
         global,
-        buffers: BufferPool::new(SPARE_BUFFERS),
         listeners: HashMap::new(),
         draining: Vec::new(),
     };

@@ -110,6 +110,16 @@ impl Snapshot {
         self.wake_listeners(name, effects);
     }
 
+    /// Stat prefix of the first manager that reads this table, for `http.<prefix>.rds.<name>.`.
+    #[must_use]
+    pub fn rds_prefix(&self, name: &RouteConfigName) -> String {
+        let entries =
+            self.listeners.values().flat_map(|slot| slot.warming.iter().chain(&slot.active));
+        let mut managers = entries.flat_map(Entry::managers);
+        let found = managers.find(|manager| manager.rds_name() == Some(name));
+        found.map(|manager| manager.config.stat_prefix.to_string()).unwrap_or_default()
+    }
+
     /// Listeners that came by xDS.
     pub fn dynamic_listeners(&self) -> impl Iterator<Item = &ListenerName> {
         let dynamic = |slot: &Slot| slot.origin == Origin::Dynamic;

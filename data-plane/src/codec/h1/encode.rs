@@ -85,7 +85,7 @@ fn status_line(out: &mut BytesMut, status: StatusCode, version: Version) {
     out.put_slice(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     out.put_slice(status.as_str().as_bytes());
     out.put_u8(b' ');
-    out.put_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
+    out.put_slice(reason(status).as_bytes());
     out.put_slice(b"\r\n");
 }
 
@@ -185,5 +185,13 @@ impl From<Version> for HttpVersion {
             Version::Http11 => Self::HTTP_11,
             Version::Http2 => Self::HTTP_2,
         }
+    }
+}
+
+/// The phrase that Envoy writes; codes that it does not know are `Unknown`.
+fn reason(status: http::StatusCode) -> &'static str {
+    match status.as_u16() {
+        418 => "Unknown",
+        _ => status.canonical_reason().unwrap_or("Unknown"),
     }
 }

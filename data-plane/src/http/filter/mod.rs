@@ -10,6 +10,7 @@
 //! a return value and never a call, so nothing is re-entered.
 
 pub mod panic;
+mod router;
 
 use std::fmt;
 use std::future::Future;
@@ -28,6 +29,14 @@ use crate::http::reply::LocalReply;
 /// Every HTTP filter of this build but the router, in alphabetical order. The order of execution
 /// is the configuration's.
 pub static FILTERS: &[&dyn FilterKind] = &[&panic::Kind];
+
+/// [`FILTERS`] and the router, as the configuration layer sees them.
+#[must_use]
+pub fn parsers() -> Vec<&'static dyn ExtensionParser> {
+    let mut all: Vec<&'static dyn ExtensionParser> = vec![&router::Kind];
+    all.extend(FILTERS.iter().map(|kind| *kind as &dyn ExtensionParser));
+    all
+}
 
 /// A kind of filter: how its configuration is read (by the supertrait) and what is built of it.
 pub trait FilterKind: ExtensionParser {

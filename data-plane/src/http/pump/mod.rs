@@ -193,7 +193,10 @@ impl RequestTask {
                 match down.poll_flush(cx) {
                     Poll::Ready(Ok(())) => return Poll::Ready(()),
                     Poll::Ready(Err(error)) => {
-                        self.client_gone(&error);
+                        // What was broken off by ourselves cannot be flushed and need not be.
+                        if self.mode == Mode::Running {
+                            self.client_gone(&error);
+                        }
                         return Poll::Ready(());
                     }
                     Poll::Pending => {}

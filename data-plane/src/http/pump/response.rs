@@ -46,7 +46,10 @@ impl RequestTask {
         match router.poll_event(cx, head, ex) {
             Poll::Pending => false,
             Poll::Ready(UpstreamEvent::Informational(head)) => {
-                self.informational(head, down);
+                // Envoy lets 1xx answers through only where it is told to leave 100 to the upstream.
+                if self.ex.manager.config.proxy_100_continue {
+                    self.informational(head, down);
+                }
                 true
             }
             Poll::Ready(UpstreamEvent::Head(head)) => {

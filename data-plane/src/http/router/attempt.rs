@@ -148,13 +148,21 @@ impl Attempt {
     }
 
     fn failed(&self, error: &BodyError) -> ProxyError {
-        ProxyError::from_body(error, self.sent)
+        // An HTTP/1 body that ends before its end breaks the protocol in Envoy's words; before the
+        // head the connection was merely lost.
+        match (error, &self.phase) {
+            (BodyError::Closed, Phase::Answer(Stream::H1(_))) => {
+                ProxyError::new(ErrorKind::Protocol, self.sent)
+            }
+            _ => ProxyError::from_body(error, self.sent),
+        }
     }
 
     /// The answer's head is here.
     pub(super) fn answered(&self, head: &ResponseHead, ex: &mut Exchange) {
         let now = clock::now();
         ex.times.upstream_head = Some(now);
+        ex.details = "via_upstream".into();
         let status = head.status.as_u16();
         self.cluster.stats().response(ex.worker.id, ex.origin(), status);
         let outcome = if status >= 500 { Answered::Error } else { Answered::Success };
@@ -190,10 +198,8 @@ impl Attempt {
     pub(super) fn cancel(self, ex: &Exchange) {
         let (worker, stats) = (ex.worker.id, self.cluster.stats());
         match self.phase {
-            Phase::Leasing(leasing) => {
-                stats.inc(worker, ClusterStat::UpstreamRqCancelled);
-                drop(leasing);
-            }
+            // The pool counts what is given up while it waits.
+            Phase::Leasing(leasing) => drop(leasing),
             Phase::Waiting(stream) | Phase::Answer(stream) => {
                 stats.inc(worker, ClusterStat::UpstreamRqTxReset);
                 stream.cancel();

@@ -91,10 +91,8 @@ impl Stream {
     /// The exchange is over: the connection goes back to its pool if it may.
     pub(super) fn finish(self) {
         match self {
-            Self::H1(mut lease) => {
-                let reuse = if lease.conn().reusable() { Reuse::Keep } else { Reuse::Close };
-                lease.finish(reuse);
-            }
+            // The pool looks itself whether the connection may serve another.
+            Self::H1(lease) => lease.finish(Reuse::Keep),
             Self::H2(stream, lease) => {
                 drop(stream);
                 lease.finish(Reuse::Keep);

@@ -203,9 +203,14 @@ fn refused(
     cx: &ConnCx,
     version: Version,
 ) -> (Box<RequestTask>, LocalReply) {
-    let head = head.unwrap_or_else(|| Box::new(RequestHead::unknown(version)));
+    // As in Envoy nothing of a head that broke the protocol is logged, since nothing of it can be
+    // trusted; a head that only lacks its host is whole.
+    let whole = head.filter(|_| error == ProtocolError::MissingHost);
+    let head = whole.unwrap_or_else(|| Box::new(RequestHead::unknown(version)));
     let http = &cx.manager.manager.stats.http;
-    http.inc(cx.worker.id, HttpStat::DownstreamCxProtocolError);
+    if error != ProtocolError::MissingHost {
+        http.inc(cx.worker.id, HttpStat::DownstreamCxProtocolError);
+    }
     if matches!(error, ProtocolError::HeadersTooLarge | ProtocolError::TooManyHeaders) {
         http.inc(cx.worker.id, HttpStat::DownstreamRqTooLarge);
     }

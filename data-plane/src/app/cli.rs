@@ -1,0 +1,301 @@
+//! The command line: Envoy's flags, ours, and what becomes of the process.
+//!
+//! Exit codes (contracts §2): 0 for a good end and a good validation, 64 for a wrong flag or
+//! configuration, 1 for a port that cannot be bound and other failures at run time.
+
+mod args;
+
+use std::ffi::OsString;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::control::{Command, Handle};
+use super::load::{self, LoadError, Loaded, Sources};
+use super::setup::{Compat, DrainStrategy, Setup, default_concurrency};
+use super::start::{self, Running};
+use super::zero_config::{self, ZeroConfig};
+use crate::config::resource::UnknownFields;
+use crate::http::pipeline::recovery;
+use crate::telemetry::request_log::{self, Level};
+
+use args::{Args, Invocation, Mode};
+
+/// The commit that this was built from; 40 hex digits, zeros where the build did not know it.
+pub const COMMIT: &str = match option_env!("GOMESH_COMMIT") {
+    Some(commit) => commit,
+    None => "0000000000000000000000000000000000000000",
+};
+
+/// Exit code of a wrong flag or a bad configuration.
+const BAD_CONFIGURATION: u8 = 64;
+
+/// What is logged, and where to.
+pub(super) struct LogChoice {
+    pub(super) level: String,
+    pub(super) components: Option<String>,
+    pub(super) path: Option<String>,
+}
+
+impl LogChoice {
+    fn of(args: &Args) -> Self {
+        Self {
+            level: args.log_level.clone(),
+            components: args.component_log_level.clone(),
+            path: args.log_path.clone(),
+        }
+    }
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    run(std::env::args_os().collect())
+}
+
+fn run(argv: Vec<OsString>) -> ExitCode {
+    let invocation = match args::parse(argv) {
+        Ok(invocation) => invocation,
+        Err(args::Stop::Print(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(args::Stop::Wrong(text)) => {
+            eprintln!("{text}");
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    match invocation {
+        Invocation::HealthCheck { admin } => health_check(&admin),
+        Invocation::Serve(args) => serve(*args),
+    }
+}
+
+fn health_check(admin: &str) -> ExitCode {
+    match ready(admin) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Asks `/ready`, within two seconds.
+fn ready(admin: &str) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{admin}: {error}");
+    let mut found = admin.to_socket_addrs().map_err(failed)?;
+    let address = found.next().ok_or_else(|| format!("{admin}: no such address"))?;
+    let limit = Some(Duration::from_secs(2));
+    let mut stream =
+        TcpStream::connect_timeout(&address, Duration::from_secs(2)).map_err(failed)?;
+    stream.set_read_timeout(limit).map_err(failed)?;
+    let request = format!("GET /ready HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(failed)?;
+    let mut head = [0; 64];
+    let read = stream.read(&mut head).map_err(failed)?;
+    let line = String::from_utf8_lossy(&head[..read]);
+    let line = line.lines().next().unwrap_or_default();
+    if line.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(format!("{admin}: {line}")) }
+}
+
+/// What is to be served.
+enum Source {
+    /// An Envoy bootstrap.
+    Bootstrap(Sources),
+    /// Our own short form, with its file if there is one.
+    ZeroConfig(Option<String>),
+}
+
+fn serve(args: Args) -> ExitCode {
+    super::logging::install(&LogChoice::of(&args));
+    recovery::install_hook();
+    let source = match (&args.config, &args.config_path, &args.config_yaml) {
+        (None, None, None) => Source::ZeroConfig(None),
+        (Some(file), None, None) => Source::ZeroConfig(Some(file.clone())),
+        (Some(_), _, _) => {
+            return refuse(&LoadError::line("--config goes without -c and --config-yaml"));
+        }
+        (None, path, yaml) => Source::Bootstrap(Sources {
+            path: path.clone(),
+            yaml: yaml.clone(),
+            allow_unknown: args.allow_unknown_static_fields || args.allow_unknown_fields,
+        }),
+    };
+    let mut setup = setup_of(&args);
+    let (mut loaded, zero) = match &source {
+        Source::Bootstrap(sources) => match load::load(sources) {
+            Ok(loaded) => (loaded, None),
+            Err(error) => return refuse(&error),
+        },
+        Source::ZeroConfig(file) => {
+            match zero_config::load(file.as_deref(), args.builtin_paths()) {
+                Ok((zero, loaded)) => (loaded, Some(zero)),
+                Err(error) => return refuse(&error),
+            }
+        }
+    };
+    override_node(&mut loaded, &args);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    for field in &loaded.notes.ignored_fields {
+        tracing::warn!(field, "accepted without effect");
+    }
+    if args.mode != Mode::Serve {
+        let name = args.config_path.as_deref().or(args.config.as_deref()).unwrap_or("");
+        println!("configuration '{name}' OK");
+        return ExitCode::SUCCESS;
+    }
+    if let Some(zero) = &zero {
+        setup.shutdown_grace = args.shutdown_grace().unwrap_or(zero.timeouts.shutdown);
+        setup.services = vec![zero.backend.name.clone()];
+        announce(zero, args.config.as_deref());
+    }
+    block_on(loaded, setup, &args, zero)
+}
+
+fn refuse(error: &LoadError) -> ExitCode {
+    for line in &error.lines {
+        eprintln!("{line}");
+    }
+    ExitCode::from(BAD_CONFIGURATION)
+}
+
+fn setup_of(args: &Args) -> Setup {
+    let seconds = |s: u64| Duration::from_secs(s);
+    let defaults = Setup::default();
+    let compat = std::env::var("GOMESH_COMPAT").ok();
+    let compat = args.compat.as_deref().or(compat.as_deref());
+    Setup {
+        concurrency: args.concurrency.filter(|n| *n > 0).unwrap_or_else(default_concurrency),
+        drain_time: seconds(args.drain_time_s),
+        drain_strategy: match args.drain_strategy.as_str() {
+            "immediate" => DrainStrategy::Immediate,
+            _ => DrainStrategy::Gradual,
+        },
+        shutdown_grace: args.shutdown_grace().unwrap_or(defaults.shutdown_grace),
+        log_flush_interval: Duration::from_millis(args.file_flush_interval_msec),
+        log_min_flush: args.file_flush_min_size_kb.saturating_mul(1024),
+        unknown_dynamic_fields: if args.reject_unknown_dynamic_fields {
+            UnknownFields::Refuse
+        } else {
+            UnknownFields::Count
+        },
+        compat: if compat == Some("envoy") { Compat::Envoy } else { Compat::GoMesh },
+        request_log: args.request_log.then_some(true),
+        admin_address_path: args.admin_address_path.clone().map(Into::into),
+        command_line: args.shown(),
+        services: Vec::new(),
+    }
+}
+
+fn override_node(loaded: &mut Loaded, args: &Args) {
+    let node = &mut loaded.config.node;
+    if let Some(id) = &args.service_node {
+        node.id = id.as_str().into();
+    }
+    if let Some(cluster) = &args.service_cluster {
+        node.cluster = cluster.as_str().into();
+    }
+    if let Some(zone) = &args.service_zone {
+        node.locality.zone = zone.as_str().into();
+    }
+}
+
+/// The seed's start-up lines.
+fn announce(zero: &ZeroConfig, file: Option<&str>) {
+    let from = file.map_or_else(
+        || "built-in defaults".to_owned(),
+        |file| format!("configuration loaded from {file}"),
+    );
+    let backend = format!("http://{}:{}", zero.backend.host, zero.backend.port);
+    let lines = [
+        from,
+        format!("GoMesh proxy starting on port {}", zero.proxy.port),
+        format!("forwarding all traffic to {backend}"),
+        "press Ctrl+C to stop".to_owned(),
+    ];
+    for line in lines {
+        eprint!("{}", request_log::message(Level::Info, &line, &[]));
+    }
+}
+
+fn block_on(loaded: Loaded, setup: Setup, args: &Args, zero: Option<ZeroConfig>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start the control runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        let running = match start::start(loaded, setup).await {
+            Ok(running) => running,
+            Err(start::StartError::Config(problems)) => {
+                eprintln!("{problems}");
+                return ExitCode::from(BAD_CONFIGURATION);
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let file = zero.and_then(|_| args.config.clone());
+        let _watching = file
+            .clone()
+            .map(|file| zero_config::watch(file, args.builtin_paths(), running.handle.clone()));
+        until_signal(running, file, args).await
+    })
+}
+
+/// First SIGTERM or SIGINT: end in good order; the second: at once. SIGHUP re-reads the zero-config
+/// file, SIGUSR1 opens log files anew.
+async fn until_signal(running: Running, file: Option<String>, args: &Args) -> ExitCode {
+    let handle = running.handle.clone();
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+        signal(SignalKind::user_defined1()),
+    );
+    let (Ok(mut term), Ok(mut int), Ok(mut hup), Ok(mut usr1)) = signals else {
+        eprintln!("cannot listen for signals");
+        return ExitCode::FAILURE;
+    };
+    let wait = running.wait();
+    tokio::pin!(wait);
+    let mut ending = false;
+    loop {
+        tokio::select! {
+            () = &mut wait => return ExitCode::SUCCESS,
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+            _ = hup.recv() => {
+                reload(file.as_deref(), args, &handle).await;
+                continue;
+            }
+            _ = usr1.recv() => {
+                handle.send(Command::ReopenLogs).await;
+                continue;
+            }
+        }
+        if ending {
+            return ExitCode::FAILURE;
+        }
+        ending = true;
+        handle.shutdown().await;
+    }
+}
+
+async fn reload(file: Option<&str>, args: &Args, handle: &Handle) {
+    let Some(file) = file else {
+        tracing::info!("SIGHUP is ignored: an Envoy bootstrap is not read again");
+        return;
+    };
+    zero_config::reload(file, args.builtin_paths(), handle).await;
+}

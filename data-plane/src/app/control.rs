@@ -1,0 +1,445 @@
+//! The control loop: events of xDS, DNS, signals and the admin interface, one after another.
+//!
+//! All of it runs in one task, so that nothing here needs a lock. What a change asks for
+//! ([`Effect`]) is carried out at once; listeners wait until the clusters that the start knows of
+//! are warm (xds-protocol W4), as in Envoy.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::load::Loaded;
+use super::setup::Setup;
+use super::start::StartError;
+use crate::base::clock::{self, Instant};
+use crate::base::names::ClusterName;
+use crate::base::task::{self, Task};
+use crate::cluster::Cluster;
+use crate::cluster::dns::{Resolve, StrictDns};
+use crate::config::bootstrap::BootstrapConfig;
+use crate::config::cluster::ClusterConfig;
+use crate::config::error::{Problems, Reason};
+use crate::config::resource::ResourceValue;
+use crate::config::source::{ConfigSource, GrpcServiceConfig};
+use crate::http::drain::DrainLevel;
+use crate::listener::{Acceptance, GlobalConnections, Listeners, Which};
+use crate::snapshot::{Effect, Origin, Snapshot, Wanted};
+use crate::telemetry::access_log::Logs;
+use crate::telemetry::metrics::{Metrics, UpdateResult};
+use crate::telemetry::stats::{
+    ClusterStat, EdsStat, Group, Registry, ReloadStat, Scope, SubscriptionStat,
+};
+use crate::xds::connect::{Connect, PlainConnector};
+use crate::xds::{self, Event, Subscriptions, TypeUrl, WILDCARD, Watch, WatchStats};
+
+/// How often what was replaced is freed, and shares of a drain are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// How often a draining data plane looks whether it is done.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// What a data plane is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Drain listeners; accepting stops unless the drain is graceful.
+    Drain {
+        /// Which.
+        which: Which,
+        /// Gracefully: connections close over the drain time.
+        graceful: bool,
+        /// Whether sockets stay open after a graceful drain.
+        skip_exit: bool,
+    },
+    /// Take over other static resources (zero-config).
+    Reload(Box<Loaded>),
+    /// Open log files anew.
+    ReopenLogs,
+    /// End: finish what is in flight within the grace time.
+    Shutdown,
+}
+
+/// Tells a running data plane what to do.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Handle {
+    pub(super) const fn new(commands: mpsc::Sender<Command>) -> Self {
+        Self { commands }
+    }
+
+    /// Says it; a data plane that has ended takes nothing.
+    pub async fn send(&self, command: Command) {
+        let _ended = self.commands.send(command).await;
+    }
+
+    /// Says it if there is room.
+    pub fn try_send(&self, command: Command) {
+        if self.commands.try_send(command).is_err() {
+            tracing::warn!("the control loop is busy; a command was dropped");
+        }
+    }
+
+    /// Asks it to end.
+    pub async fn shutdown(&self) {
+        self.send(Command::Shutdown).await;
+    }
+}
+
+/// How far the start has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// Clusters are awaited.
+    Clusters,
+    /// Listeners are awaited.
+    Listeners,
+    /// Requests are served.
+    Live,
+}
+
+/// What a control loop is made of.
+pub(super) struct Parts {
+    pub(super) setup: Setup,
+    pub(super) loaded: Loaded,
+    pub(super) registry: Registry,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) logs: Logs,
+    pub(super) snapshot: Snapshot,
+    pub(super) listeners: Listeners,
+    pub(super) subscriptions: Subscriptions<ResourceValue>,
+    pub(super) events: mpsc::Receiver<Event<ResourceValue>>,
+    pub(super) resolver: Arc<dyn Resolve>,
+    pub(super) inbox: mpsc::Receiver<Command>,
+    pub(super) begun: Instant,
+    pub(super) handle: Handle,
+    pub(super) global: Arc<GlobalConnections>,
+}
+
+/// The control loop.
+pub(super) struct Control {
+    pub(super) parts: Parts,
+    pub(super) phase: Phase,
+    /// Listeners that wait for the start to come that far.
+    held: Vec<Effect>,
+    /// Name resolution of clusters, by name.
+    resolving: HashMap<ClusterName, Task>,
+    resolved: mpsc::Receiver<Arc<Cluster>>,
+    resolved_tx: mpsc::Sender<Arc<Cluster>>,
+    cds_answered: bool,
+    lds_answered: bool,
+}
+
+impl Control {
+    pub(super) fn new(parts: Parts) -> Self {
+        let (resolved_tx, resolved) = mpsc::channel(256);
+        Self {
+            phase: Phase::Clusters,
+            held: Vec::new(),
+            resolving: HashMap::new(),
+            resolved,
+            resolved_tx,
+            cds_answered: parts.loaded.config.dynamic.cds.is_none(),
+            lds_answered: parts.loaded.config.dynamic.lds.is_none(),
+            parts,
+        }
+    }
+
+    /// Takes over the static resources. Without dynamic ones it is live when this returns.
+    pub(super) async fn begin(mut self) -> Result<Self, StartError> {
+        let dynamic = self.parts.loaded.config.dynamic.clone();
+        self.set_static().await?;
+        if let Some(source) = &dynamic.cds {
+            self.watch_all(TypeUrl::CLUSTER, source, "cluster_manager.cds.").await?;
+        }
+        self.advance().await?;
+        while self.phase < Phase::Live && dynamic.cds.is_none() && dynamic.lds.is_none() {
+            // Only names of static clusters are waited for, each of which is asked for once.
+            let Some(cluster) = self.resolved.recv().await else { break };
+            self.cluster_resolved(&cluster).await?;
+        }
+        Ok(self)
+    }
+
+    /// Runs until it is told to end.
+    pub(super) async fn run(mut self) {
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            // Each branch is safe to cancel: all but the tick are receives of channels.
+            let done = tokio::select! {
+                command = self.parts.inbox.recv() => match command {
+                    None | Some(Command::Shutdown) => break,
+                    Some(command) => self.command(command).await,
+                },
+                Some(event) = self.parts.events.recv() => self.event(event).await,
+                Some(cluster) = self.resolved.recv() => self.cluster_resolved(&cluster).await,
+                () = self.parts.listeners.hand_over() => Ok(()),
+                _ = sweep.tick() => {
+                    self.parts.snapshot.sweep();
+                    Ok(())
+                }
+            };
+            if let Err(error) = done {
+                tracing::error!(%error, "configuration could not be carried out");
+            }
+        }
+        self.shut_down().await;
+    }
+
+    async fn command(&mut self, command: Command) -> Result<(), StartError> {
+        match command {
+            Command::Drain { which, graceful, skip_exit } => {
+                let accept = if skip_exit { Acceptance::Continue } else { Acceptance::Stop };
+                let level = if graceful { DrainLevel::Announce } else { DrainLevel::Close };
+                let over = self.parts.setup.drain_pace();
+                self.parts.listeners.drain(which, level, over, accept).await;
+            }
+            Command::Reload(loaded) => {
+                self.parts.loaded = *loaded;
+                self.set_static().await?;
+            }
+            Command::ReopenLogs => self.parts.logs.reopen(),
+            Command::Shutdown => {}
+        }
+        Ok(())
+    }
+
+    async fn shut_down(mut self) {
+        let (close, now) = (DrainLevel::Close, Duration::ZERO);
+        self.parts.listeners.drain(Which::All, close, now, Acceptance::Stop).await;
+        let until = clock::now() + self.parts.setup.shutdown_grace;
+        while self.parts.listeners.connections().await > 0 && clock::now() < until {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        self.parts.listeners.stop().await;
+        self.parts.logs.flush(Duration::from_secs(1));
+    }
+
+    async fn set_static(&mut self) -> Result<(), StartError> {
+        let mut effects = Vec::new();
+        for cluster in self.parts.loaded.config.clusters.clone() {
+            self.parts.snapshot.set_cluster(&cluster.value, Origin::Static, &mut effects);
+        }
+        for listener in self.parts.loaded.config.listeners.clone() {
+            self.parts.snapshot.set_listener(&listener.value, Origin::Static, &mut effects);
+        }
+        self.perform(effects).await
+    }
+
+    async fn watch_all(
+        &mut self,
+        type_url: TypeUrl,
+        source: &ConfigSource,
+        prefix: &str,
+    ) -> Result<(), StartError> {
+        let stats: Group<SubscriptionStat> = self.parts.registry.group(Scope::plain(prefix));
+        let stats = WatchStats::Subscription { stats, reload: None };
+        let watch = Watch { type_url, name: WILDCARD.into(), source, stats };
+        self.parts.subscriptions.watch(watch).await.map_err(StartError::Config)
+    }
+
+    async fn cluster_resolved(&mut self, cluster: &Arc<Cluster>) -> Result<(), StartError> {
+        let mut effects = Vec::new();
+        self.parts.snapshot.resolved(cluster, &mut effects);
+        self.perform(effects).await?;
+        self.advance().await
+    }
+
+    async fn event(&mut self, event: Event<ResourceValue>) -> Result<(), StartError> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Connect => {}
+            Event::Disconnected { reason, .. } => {
+                self.parts.metrics.set_xds_connected(false);
+                tracing::warn!(reason, "the control plane's stream ended; configuration is kept");
+            }
+            Event::Update(update) => {
+                self.parts.metrics.set_xds_connected(true);
+                self.update(update, &mut effects);
+            }
+            Event::Absent { type_url, name, .. } | Event::FetchTimeout { type_url, name } => {
+                self.answered(&type_url);
+                let snapshot = &mut self.parts.snapshot;
+                if type_url == TypeUrl::ENDPOINTS {
+                    snapshot.give_up_endpoints(&name, &mut effects);
+                } else if type_url == TypeUrl::ROUTES {
+                    snapshot.give_up_routes(&(&*name).into(), &mut effects);
+                }
+            }
+            Event::Ignored { type_url } => {
+                tracing::warn!(type_url, "a response of a type that was never asked for");
+            }
+        }
+        self.perform(effects).await?;
+        self.advance().await
+    }
+
+    fn update(&mut self, update: xds::Update<ResourceValue>, effects: &mut Vec<Effect>) {
+        let kind = update.type_url.message_name().to_owned();
+        for refused in &update.rejected {
+            self.parts.metrics.config_update(&kind, UpdateResult::Rejected);
+            let (name, problems) = (&refused.name, &refused.problems);
+            tracing::warn!(kind, %name, %problems, "a resource was refused; the last good one stays");
+        }
+        let snapshot = &mut self.parts.snapshot;
+        for changed in update.changed {
+            self.parts.metrics.config_update(&kind, UpdateResult::Accepted);
+            match changed.value {
+                ResourceValue::Cluster(cluster) => {
+                    snapshot.set_cluster(&cluster, Origin::Dynamic, effects);
+                }
+                ResourceValue::Endpoints(endpoints) => {
+                    snapshot.set_endpoints(&changed.name, &endpoints, effects);
+                }
+                ResourceValue::Listener(listener) => {
+                    snapshot.set_listener(&listener, Origin::Dynamic, effects);
+                }
+                ResourceValue::RouteConfig(routes) => snapshot.set_routes(&routes, effects),
+            }
+        }
+        for name in update.removed {
+            if update.type_url == TypeUrl::CLUSTER {
+                snapshot.remove_cluster(&(&*name).into(), effects);
+            } else if update.type_url == TypeUrl::LISTENER {
+                snapshot.remove_listener(&(&*name).into(), effects);
+            }
+        }
+        self.answered(&update.type_url);
+    }
+
+    fn answered(&mut self, type_url: &TypeUrl) {
+        if *type_url == TypeUrl::CLUSTER {
+            self.cds_answered = true;
+        } else if *type_url == TypeUrl::LISTENER {
+            self.lds_answered = true;
+        }
+    }
+
+    /// Goes on with the start as far as what has arrived allows.
+    async fn advance(&mut self) -> Result<(), StartError> {
+        if self.phase == Phase::Clusters
+            && self.cds_answered
+            && self.parts.snapshot.warming_clusters().next().is_none()
+        {
+            self.phase = Phase::Listeners;
+            if let Some(source) = self.parts.loaded.config.dynamic.lds.clone() {
+                self.watch_all(TypeUrl::LISTENER, &source, "listener_manager.lds.").await?;
+            }
+        }
+        if self.phase == Phase::Listeners
+            && self.lds_answered
+            && self.parts.snapshot.listener_counts().1 == 0
+        {
+            self.phase = Phase::Live;
+            let held = std::mem::take(&mut self.held);
+            self.perform(held).await?;
+            let taken = clock::now().saturating_duration_since(self.parts.begun);
+            tracing::info!(ready_ms = u64::try_from(taken.as_millis()).unwrap_or(0), "ready");
+        }
+        Ok(())
+    }
+
+    async fn perform(&mut self, effects: Vec<Effect>) -> Result<(), StartError> {
+        let mut failed = None;
+        for effect in effects {
+            if let Err(error) = self.perform_one(effect).await {
+                tracing::error!(%error, "a change could not be carried out");
+                failed = Some(error);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn perform_one(&mut self, effect: Effect) -> Result<(), StartError> {
+        match effect {
+            Effect::Listen(spec) if self.phase < Phase::Live => {
+                self.held.push(Effect::Listen(spec));
+            }
+            Effect::Listen(spec) => {
+                let pace = self.parts.setup.drain_pace();
+                let name = spec.name.clone();
+                let bound = self.parts.listeners.upsert(spec, pace).await;
+                bound.map_err(|error| StartError::System(format!("listener {name}: {error}")))?;
+            }
+            Effect::Unlisten(name) => {
+                self.held.retain(|held| !matches!(held, Effect::Listen(l) if l.name == name));
+                self.parts.listeners.remove(&name, self.parts.setup.drain_pace()).await;
+            }
+            Effect::Resolve(cluster) => self.resolve(cluster),
+            Effect::Unresolve(name) => drop(self.resolving.remove(&name)),
+            Effect::Subscribe(wanted, source) => {
+                let watch = self.watch(&wanted, &source);
+                self.parts.subscriptions.watch(watch).await.map_err(StartError::Config)?;
+            }
+            Effect::Unsubscribe(wanted) => {
+                let (type_url, name) = named(&wanted);
+                self.parts.subscriptions.unwatch(&type_url, &name).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Resolves a cluster's names from now on; says when each was asked for once.
+    fn resolve(&mut self, cluster: Arc<Cluster>) {
+        let (resolver, done) = (Arc::clone(&self.parts.resolver), self.resolved_tx.clone());
+        let name = cluster.name().clone();
+        let resolving = task::spawn("dns", async move {
+            let mut names = StrictDns::start(&cluster, &resolver);
+            names.warm().await;
+            let _ended = done.send(cluster).await;
+            // The handle refreshes for as long as it lives.
+            std::future::pending::<()>().await;
+        });
+        self.resolving.insert(name, resolving);
+    }
+
+    fn watch<'a>(&self, wanted: &Wanted, source: &'a ConfigSource) -> Watch<'a> {
+        let (type_url, name) = named(wanted);
+        let registry = &self.parts.registry;
+        let stats = match wanted {
+            Wanted::Endpoints(service) => {
+                let cluster: Group<ClusterStat> = registry.group(Scope::cluster(service));
+                let eds: Group<EdsStat> = registry.group(Scope::cluster(service));
+                WatchStats::Endpoints { cluster, eds }
+            }
+            Wanted::Routes(routes) => {
+                let scope = Scope::rds(&self.parts.snapshot.rds_prefix(routes), routes.as_str());
+                let stats: Group<SubscriptionStat> = registry.group(scope.clone());
+                let reload: Group<ReloadStat> = registry.group(scope);
+                WatchStats::Subscription { stats, reload: Some(reload) }
+            }
+        };
+        Watch { type_url, name, source, stats }
+    }
+}
+
+fn named(wanted: &Wanted) -> (TypeUrl, xds::Name) {
+    match wanted {
+        Wanted::Endpoints(name) => (TypeUrl::ENDPOINTS, Arc::clone(name)),
+        Wanted::Routes(name) => (TypeUrl::ROUTES, name.as_str().into()),
+    }
+}
+
+/// Ways to management servers: the static clusters of the bootstrap, in the clear.
+pub(super) struct StaticConnectors {
+    clusters: HashMap<ClusterName, Arc<ClusterConfig>>,
+}
+
+impl StaticConnectors {
+    pub(super) fn new(config: &BootstrapConfig) -> Self {
+        let clusters = config.clusters.iter();
+        let clusters = clusters.map(|c| (c.value.name.clone(), Arc::clone(&c.value)));
+        Self { clusters: clusters.collect() }
+    }
+}
+
+impl xds::Connectors for StaticConnectors {
+    fn connector(&self, service: &GrpcServiceConfig) -> Result<Arc<dyn Connect>, Problems> {
+        let name = service.cluster.as_str();
+        let unknown = || Problems::from(Reason::Unknown { kind: "cluster", name: name.to_owned() });
+        let cluster = self.clusters.get(name).ok_or_else(unknown)?;
+        Ok(Arc::new(PlainConnector::to_cluster(cluster)?))
+    }
+}
