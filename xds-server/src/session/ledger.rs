@@ -228,19 +228,24 @@ impl Ledger {
         }
     }
 
-    /// The response for that phase; names that it carries become held.
+    /// The response for that phase, and those of its resources that are news to the client.
+    /// What it carries becomes held.
     pub(super) fn compose(
         &mut self,
         phase: Phase,
         nonce: String,
         doubts: &BTreeSet<Arc<str>>,
-    ) -> Reply {
+    ) -> (Reply, Vec<Arc<Resource>>) {
         let (resources, removed) = match self.protocol {
             Protocol::Sotw => (self.compose_whole(phase, doubts), Vec::new()),
             Protocol::Delta => self.compose_change(phase, doubts),
         };
+        let differs =
+            |r: &&Arc<Resource>| self.held.get(&r.name).is_none_or(|h| h.version != r.version);
+        let news = resources.iter().filter(differs).cloned().collect();
         for resource in &resources {
             self.rejected.remove(&resource.name);
+            self.repeat_if_asked.remove(&resource.name);
             self.note_held(resource, Acked::AsBefore);
         }
         let version = self.held_version(&resources);
@@ -249,7 +254,8 @@ impl Ledger {
             names: resources.iter().map(|resource| resource.name.clone()).collect(),
         });
         self.last_nonce.clone_from(&nonce);
-        Reply { type_url: self.type_url.clone(), version, nonce, resources, removed }
+        let type_url = self.type_url.clone();
+        (Reply { type_url, version, nonce, resources, removed }, news)
     }
 
     fn compose_whole(&mut self, phase: Phase, doubts: &BTreeSet<Arc<str>>) -> Vec<Arc<Resource>> {

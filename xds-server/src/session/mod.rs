@@ -278,8 +278,8 @@ impl Session {
         self.nonces += 1;
         let nonce = self.nonces.to_string();
         let doubts = self.doubts();
-        let reply = self.ledgers.get_mut(&type_url)?.compose(phase, nonce, &doubts);
-        self.note_awaited(&reply);
+        let (reply, news) = self.ledgers.get_mut(&type_url)?.compose(phase, nonce, &doubts);
+        self.note_awaited(&type_url, &news);
         self.holding_since = None;
         self.note_time(now);
         Some(reply)
@@ -365,17 +365,17 @@ impl Session {
     }
 
     /// A client that was sent a cluster or a listener is about to ask for what these name.
-    fn note_awaited(&mut self, reply: &Reply) {
+    fn note_awaited(&mut self, type_url: &TypeUrl, news: &[Arc<Resource>]) {
         if self.scope != Scope::Aggregated {
             return;
         }
-        let Some(child) = child_of(&reply.type_url) else { return };
+        let Some(child) = child_of(type_url) else { return };
         let is_cluster = child == ENDPOINT;
         let named = |resource: &Arc<Resource>| {
             let references = &resource.references;
             if is_cluster { references.endpoints.clone() } else { references.routes.clone() }
         };
-        let names: BTreeSet<Arc<str>> = reply.resources.iter().flat_map(named).collect();
+        let names: BTreeSet<Arc<str>> = news.iter().flat_map(named).collect();
         let set = self.snapshot.of(child);
         let mut awaited: BTreeSet<Arc<str>> =
             names.iter().filter(|name| set.find(name).is_some()).cloned().collect();
@@ -385,7 +385,7 @@ impl Session {
                 ledger.repeat_if_asked.extend(names);
             }
         }
-        if let Some(ledger) = self.ledgers.get_mut(&reply.type_url) {
+        if let Some(ledger) = self.ledgers.get_mut(type_url) {
             ledger.awaits.extend(awaited);
         }
     }
