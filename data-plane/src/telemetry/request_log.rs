@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::WorkerId;
 use super::access_log::time::TimeFormat;
-use super::access_log::value::{Value, write_json_string};
+use super::access_log::value::{Value, write_json_string, write_number};
 use super::access_log::{Addr, LogOptions, Logs, Sink, Target};
 use super::flags::ResponseFlags;
 use crate::base::clock;
@@ -125,13 +125,12 @@ impl RequestLog {
         self.sink.line(worker, |out| {
             let mut line = Line::begin(out, Level::Info, now, "request completed");
             line.request(request);
-            line.raw("status", outcome.status);
-            let micros = outcome.latency.as_micros();
-            line.raw("latency_ms", format_args!("{}.{:03}", micros / 1000, micros % 1000));
+            line.number("status", outcome.status.into());
+            line.millis("latency_ms", outcome.latency);
             line.text("service", outcome.service.as_bytes());
-            line.raw("bytes_in", outcome.bytes_in);
-            line.raw("bytes_out", outcome.bytes_out);
-            line.raw("response_flags", format_args!("\"{}\"", outcome.flags));
+            line.number("bytes_in", outcome.bytes_in);
+            line.number("bytes_out", outcome.bytes_out);
+            line.value("response_flags", Value::Flags(outcome.flags));
             line.end();
         });
     }
@@ -192,11 +191,24 @@ impl<'a> Line<'a> {
         write_json_string(self.out, value);
     }
 
-    /// A value that is JSON as it prints.
-    fn raw(&mut self, key: &str, value: impl std::fmt::Display) {
+    fn value(&mut self, key: &str, value: Value<'_>) {
         self.key(key);
-        // Writing to a Vec cannot fail.
-        let _ = io::Write::write_fmt(self.out, format_args!("{value}"));
+        value.write_json(self.out);
+    }
+
+    fn number(&mut self, key: &str, number: u64) {
+        self.value(key, Value::Number(number));
+    }
+
+    /// Milliseconds with three decimals.
+    fn millis(&mut self, key: &str, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.number(key, micros / 1000);
+        let rest = micros % 1000;
+        self.out.push(b'.');
+        for digit in [rest / 100, rest / 10 % 10, rest % 10] {
+            write_number(self.out, digit);
+        }
     }
 
     fn request(&mut self, request: &Request<'_>) {
@@ -206,8 +218,7 @@ impl<'a> Line<'a> {
         }
         self.text("method", request.method.as_bytes());
         self.text("path", request.path);
-        self.key("remote_addr");
-        Value::address(Some(request.remote_addr)).write_json(self.out);
+        self.value("remote_addr", Value::address(Some(request.remote_addr)));
     }
 
     fn end(self) {

@@ -82,6 +82,15 @@ impl TimeFormat {
         Self(parts.into())
     }
 
+    /// Nothing that it prints needs an escape in JSON.
+    pub(crate) fn is_plain(&self) -> bool {
+        let plain = |text: &str| text.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'"');
+        self.0.iter().all(|part| match part {
+            Part::Literal(text) => plain(text) && !text.contains('\\'),
+            _ => true,
+        })
+    }
+
     pub(crate) fn write(&self, time: SystemTime, out: &mut Vec<u8>) {
         let moment = Moment::of(time);
         for part in &self.0 {
@@ -171,20 +180,7 @@ impl Moment {
         let second = second_of_day % 60;
         match part {
             Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
-            Part::Iso => {
-                digits(out, self.year, 4);
-                out.push(b'-');
-                digits(out, self.month, 2);
-                out.push(b'-');
-                digits(out, self.day, 2);
-                out.push(b'T');
-                digits(out, hour, 2);
-                out.push(b':');
-                digits(out, minute, 2);
-                out.push(b':');
-                self.second_with(out, second, 3);
-                out.push(b'Z');
-            }
+            Part::Iso => out.extend_from_slice(&self.iso(hour, minute, second)),
             Part::Year => digits(out, self.year, 4),
             Part::YearOfCentury => digits(out, self.year % 100, 2),
             Part::Month => digits(out, self.month, 2),
@@ -203,6 +199,26 @@ impl Moment {
             Part::Epoch => out.extend_from_slice(self.epoch.to_string().as_bytes()),
             Part::Fraction(decimals) => self.fraction(out, *decimals),
         }
+    }
+
+    /// The default pattern, in one piece since nearly every line has it.
+    fn iso(&self, hour: u64, minute: u64, second: u64) -> [u8; 24] {
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |at: usize, width: usize, number: u64| {
+            let mut rest = u32::try_from(number).unwrap_or_default();
+            for digit in text[at..at + width].iter_mut().rev() {
+                *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+                rest /= 10;
+            }
+        };
+        put(0, 4, self.year);
+        put(5, 2, self.month);
+        put(8, 2, self.day);
+        put(11, 2, hour);
+        put(14, 2, minute);
+        put(17, 2, second);
+        put(20, 3, u64::from(self.nanos / 1_000_000));
+        text
     }
 
     fn second_with(&self, out: &mut Vec<u8>, second: u64, decimals: usize) {

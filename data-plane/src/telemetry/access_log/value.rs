@@ -1,7 +1,7 @@
 //! A value of a format, and how it is written into text and into JSON.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::SystemTime;
 
 use super::entry::Addr;
@@ -75,8 +75,19 @@ impl<'a> Value<'a> {
                 format.write(time, out);
                 Ok(())
             }
+            Self::Address(SocketAddr::V4(address)) => {
+                write_ipv4(out, *address.ip());
+                out.push(b':');
+                write_number(out, address.port().into());
+                Ok(())
+            }
             Self::Address(address) => write!(out, "{address}"),
+            Self::Ip(SocketAddr::V4(address)) => {
+                write_ipv4(out, *address.ip());
+                Ok(())
+            }
             Self::Ip(address) => write!(out, "{}", address.ip()),
+            Self::Flags(flags) if flags.is_empty() => out.write_all(b"-"),
             Self::Flags(flags) => write!(out, "{flags}"),
             Self::LongFlags(flags) if flags.is_empty() => out.write_all(b"-"),
             Self::LongFlags(flags) => {
@@ -91,6 +102,12 @@ impl<'a> Value<'a> {
         };
     }
 
+    fn write_quoted(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        self.write_text(out);
+        out.push(b'"');
+    }
+
     /// Writes a JSON value.
     pub(crate) fn write_json(&self, out: &mut Vec<u8>) {
         match *self {
@@ -99,10 +116,9 @@ impl<'a> Value<'a> {
             Self::Bytes(bytes) => write_json_string(out, bytes),
             // Nothing in these needs an escape.
             Self::Address(_) | Self::Ip(_) | Self::Flags(_) | Self::LongFlags(_) => {
-                out.push(b'"');
-                self.write_text(out);
-                out.push(b'"');
+                self.write_quoted(out);
             }
+            Self::Time(_, format) if format.is_plain() => self.write_quoted(out),
             Self::Time(time, format) => {
                 let mut text = Vec::with_capacity(32);
                 format.write(time, &mut text);
@@ -112,7 +128,16 @@ impl<'a> Value<'a> {
     }
 }
 
-fn write_number(out: &mut Vec<u8>, number: u64) {
+fn write_ipv4(out: &mut Vec<u8>, ip: Ipv4Addr) {
+    for (at, octet) in ip.octets().into_iter().enumerate() {
+        if at > 0 {
+            out.push(b'.');
+        }
+        write_number(out, octet.into());
+    }
+}
+
+pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     let mut rest = number;

@@ -322,6 +322,29 @@ impl<S: StatSet> Group<S> {
         &self.inner.scope
     }
 
+    /// Bytes that the group takes, without its histograms' decades and codes.
+    #[cfg(test)]
+    pub(super) fn footprint(&self) -> usize {
+        let inner = &*self.inner;
+        let scope = inner.scope.prefix.len()
+            + inner.scope.family.len()
+            + inner.scope.tags.iter().map(|(_, value)| value.len() + 32).sum::<usize>();
+        let blocks: usize = inner
+            .rows()
+            .map(|(_, block)| {
+                size_of_val(block) + size_of_val(&*block.cells) + size_of_val(&*block.histograms)
+            })
+            .sum();
+        size_of::<Inner>()
+            + 16
+            + scope
+            + blocks
+            + size_of_val(&*inner.blocks)
+            + size_of_val(&*inner.shared)
+            + size_of_val(&*inner.used)
+            + size_of_val(&*inner.texts)
+    }
+
     #[cold]
     fn misuse(&self, stat: S) {
         let name = S::TABLE.defs[stat.ordinal()].name;

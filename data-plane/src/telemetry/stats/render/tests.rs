@@ -282,3 +282,15 @@ fn a_group_leaves_the_tree_with_its_last_handle_and_lives_on_when_asked_for_agai
     drop(new);
     assert!(all(&registry).is_empty());
 }
+
+#[test]
+fn an_idle_cluster_costs_little_memory() {
+    let registry = Registry::new(2);
+    let cluster = registry.group::<ClusterStat>(Scope::cluster("outbound|8080||reviews"));
+    cluster.set(ClusterStat::MembershipTotal, 3);
+    cluster.inc(WorkerId::CONTROL, ClusterStat::MembershipChange);
+    assert!(cluster.footprint() <= 1024, "{} bytes", cluster.footprint());
+    let idle = cluster.footprint();
+    cluster.inc(W0, ClusterStat::UpstreamRqTotal);
+    assert!(cluster.footprint() > idle, "the first request makes the worker's block");
+}
