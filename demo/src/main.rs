@@ -1,0 +1,5 @@
+//! `demo`: see `demo::cli`.
+
+fn main() -> std::process::ExitCode {
+    demo::cli::main()
+}
