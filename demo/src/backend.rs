@@ -170,9 +170,10 @@ fn delay(query: Option<&str>) -> Duration {
 
 /// Final statuses only: 1xx is no answer.
 fn status(text: &str) -> Option<StatusCode> {
-    text.parse().ok().filter(|code| (200..600).contains(code)).and_then(|code: u16| {
-        StatusCode::from_u16(code).ok()
-    })
+    text.parse()
+        .ok()
+        .filter(|code| (200..600).contains(code))
+        .and_then(|code: u16| StatusCode::from_u16(code).ok())
 }
 
 #[cfg(test)]

@@ -111,8 +111,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None => mesh(cli.port_offset).await,
         Some(Command::Backend { listen, exit_on_panic, version, service }) => {
-            let on_panic =
-                if exit_on_panic { OnPanic::Exit } else { OnPanic::BreakConnection };
+            let on_panic = if exit_on_panic { OnPanic::Exit } else { OnPanic::BreakConnection };
             let listener = server::bind(listen).await?;
             let lines = Lines::Stdout;
             lines.say(&format!("Starting test backend on {}", listener.local_addr()?));

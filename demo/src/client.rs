@@ -43,10 +43,7 @@ pub async fn get(authority: &str, path: &str, within: Duration) -> anyhow::Resul
     ask(authority, request, within).await
 }
 
-async fn exchange(
-    authority: &str,
-    request: http::Request<Empty<Bytes>>,
-) -> anyhow::Result<Answer> {
+async fn exchange(authority: &str, request: http::Request<Empty<Bytes>>) -> anyhow::Result<Answer> {
     let stream = TcpStream::connect(authority).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answer = async {

@@ -209,7 +209,6 @@ async fn start_control(ports: Ports, file: PathBuf) -> anyhow::Result<Part> {
 
 async fn start_edge(ports: Ports) -> anyhow::Result<Running> {
     let loaded = load_text("bootstrap/edge.yaml", &ports.put_into(EDGE)).context("the edge")?;
-    let setup =
-        Setup { concurrency: EDGE_WORKERS, shutdown_grace: GRACE, ..Setup::default() };
+    let setup = Setup { concurrency: EDGE_WORKERS, shutdown_grace: GRACE, ..Setup::default() };
     data_plane::app::start(loaded, setup).await.context("the edge")
 }
