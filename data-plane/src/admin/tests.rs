@@ -491,7 +491,8 @@ fn config_dump_is_cut_by_resource_mask_and_name() {
         (
             "mask=static_clusters.cluster.name",
             400,
-            "FieldMask static_clusters.cluster.name could not be successfully applied to any configs.",
+            "FieldMask static_clusters.cluster.name could not be successfully applied to any \
+             configs.",
         ),
         (
             "name_regex=(",

@@ -1,4 +1,5 @@
-//! Command operators: `%REQ(X-A?X-B):10%` and its kind, parsed once, evaluated against an [`Entry`].
+//! Command operators: `%REQ(X-A?X-B):10%` and its kind, parsed once, evaluated against an
+//! [`Entry`].
 //!
 //! An operator that Envoy knows and this proxy does not is refused by name, never printed as `-`:
 //! whoever reads a log must be able to trust a `-`.

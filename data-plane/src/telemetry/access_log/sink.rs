@@ -25,6 +25,9 @@ use crate::telemetry::stats::{FilesystemStat, Group};
 /// Buffers that may wait for a blocked target, each of about [`LogOptions::min_flush`] bytes.
 const QUEUE: usize = 64;
 
+/// Room behind a full buffer for the line that fills it.
+const SPARE: usize = 2048;
+
 /// When buffered lines are written (`--file-flush-interval-msec`, `--file-flush-min-size-kb`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
@@ -220,7 +223,9 @@ impl Sink {
         buffers.stats.inc(worker, FilesystemStat::WriteBuffered);
         buffers.stats.add(worker, FilesystemStat::WriteTotalBuffered, written as u64);
         if pending.bytes.len() >= self.inner.min_flush {
-            let full = std::mem::take(&mut *pending);
+            // Room for as much again, so that the next lines do not make it grow step by step.
+            let bytes = Vec::with_capacity(pending.bytes.len() + SPARE);
+            let full = std::mem::replace(&mut *pending, Pending { bytes, lines: 0 });
             drop(pending);
             self.inner.hand_over(full);
         } else {

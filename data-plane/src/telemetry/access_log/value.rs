@@ -152,8 +152,8 @@ pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Writes a string with its quotes. What is no UTF-8 is written byte by byte as `\u00XX`, with every
-/// special character in that form, as Envoy does.
+/// Writes a string with its quotes. What is no UTF-8 is written byte by byte as `\u00XX`, with
+/// every special character in that form, as Envoy does.
 pub(crate) fn write_json_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     let plain = |byte: &u8| (0x20..0x7f).contains(byte) && !matches!(byte, b'"' | b'\\');

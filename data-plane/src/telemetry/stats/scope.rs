@@ -1,4 +1,5 @@
-//! A group's place in the tree: its prefix, and the same place without what Prometheus says by tags.
+//! A group's place in the tree: its prefix, and the same place without what Prometheus says by
+//! tags.
 
 /// Where a group stands: `cluster.local.`, family `cluster.`, tag `envoy.cluster_name=local`.
 #[derive(Clone, Debug, PartialEq, Eq)]

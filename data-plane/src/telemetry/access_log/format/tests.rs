@@ -79,8 +79,10 @@ fn json_keeps_types_sorts_keys_and_prints_null_for_what_is_absent() {
     let request = headers(&[("x-q", "a\"b\\c\té".as_bytes())]);
     let response = HeaderMap::new();
     let format = json!({
-        "zdur": "%DURATION%", "code": "%RESPONSE_CODE%", "a": "x %DURATION% y", "gs": "%GRPC_STATUS%",
-        "none": "%REQ(x-none)%", "none2": "a%REQ(x-none)%b", "q": "%REQ(x-q)%", "lit": 5, "litf": 5.5,
+        "zdur": "%DURATION%", "code": "%RESPONSE_CODE%", "a": "x %DURATION% y",
+        "gs": "%GRPC_STATUS%",
+        "none": "%REQ(x-none)%", "none2": "a%REQ(x-none)%b", "q": "%REQ(x-q)%",
+        "lit": 5, "litf": 5.5,
         "litb": true, "litn": null, "lst": ["%PROTOCOL%", 3.0, "x"], "pct": "100%%",
         "sub": {"z": "%PROTOCOL%", "a": "%BYTES_SENT%"}, "drp": "%DOWNSTREAM_REMOTE_PORT%",
         "drawp": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "s2": "%START_TIME(%s.%3f)%",

@@ -134,7 +134,8 @@ impl Series {
     }
 }
 
-/// `upstream_rq_2xx` is `upstream_rq_xx` of class 2, `upstream_rq_200` is `upstream_rq` of code 200.
+/// `upstream_rq_2xx` is `upstream_rq_xx` of class 2, `upstream_rq_200` is `upstream_rq` of code
+/// 200.
 fn response_tag(name: &str) -> Option<(String, &'static str, &str)> {
     let (stem, last) = name.rsplit_once('_')?;
     if !stem.ends_with("_rq") || last.len() != 3 {
