@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::admin_state::{Picture, Shown};
 use super::load::Loaded;
 use super::setup::Setup;
 use super::start::StartError;
+use crate::admin::ServerState;
 use crate::base::clock::{self, Instant};
 use crate::base::names::ClusterName;
 use crate::base::task::{self, Task};
@@ -24,12 +26,13 @@ use crate::config::error::{Problems, Reason};
 use crate::config::resource::ResourceValue;
 use crate::config::source::{ConfigSource, GrpcServiceConfig};
 use crate::http::drain::DrainLevel;
-use crate::listener::{Acceptance, GlobalConnections, Listeners, Which};
+use crate::listener::{Acceptance, Listeners, Which};
 use crate::snapshot::{Effect, Origin, Snapshot, Wanted};
 use crate::telemetry::access_log::Logs;
 use crate::telemetry::metrics::{Metrics, UpdateResult};
 use crate::telemetry::stats::{
-    ClusterStat, EdsStat, Group, Registry, ReloadStat, Scope, SubscriptionStat,
+    ClusterManagerStat, ClusterStat, EdsStat, Group, ListenerManagerStat, Registry, ReloadStat,
+    Scope, SubscriptionStat,
 };
 use crate::xds::connect::{Connect, PlainConnector};
 use crate::xds::{self, Event, Subscriptions, TypeUrl, WILDCARD, Watch, WatchStats};
@@ -114,8 +117,7 @@ pub(super) struct Parts {
     pub(super) resolver: Arc<dyn Resolve>,
     pub(super) inbox: mpsc::Receiver<Command>,
     pub(super) begun: Instant,
-    pub(super) handle: Handle,
-    pub(super) global: Arc<GlobalConnections>,
+    pub(super) shown: Arc<Shown>,
 }
 
 /// The control loop.
@@ -160,6 +162,7 @@ impl Control {
             let Some(cluster) = self.resolved.recv().await else { break };
             self.cluster_resolved(&cluster).await?;
         }
+        self.show();
         Ok(self)
     }
 
@@ -184,6 +187,7 @@ impl Control {
             if let Err(error) = done {
                 tracing::error!(%error, "configuration could not be carried out");
             }
+            self.show();
         }
         self.shut_down().await;
     }
@@ -204,6 +208,34 @@ impl Control {
             Command::Shutdown => {}
         }
         Ok(())
+    }
+
+    /// Leaves a picture of what is in force for the admin interface.
+    fn show(&self) {
+        let Parts { snapshot, listeners, registry, shown, .. } = &self.parts;
+        let state = match self.phase {
+            Phase::Clusters => ServerState::PreInitializing,
+            Phase::Listeners => ServerState::Initializing,
+            Phase::Live => ServerState::Live,
+        };
+        let warming_clusters = snapshot.warming_clusters().map(ToString::to_string);
+        let warming_listeners = snapshot.warming_listeners().map(ToString::to_string);
+        let picture = Picture {
+            state: Some(state),
+            clusters: snapshot.clusters().map(|(c, origin)| (Arc::clone(c), origin)).collect(),
+            listeners: listeners.states().collect(),
+            warming: warming_clusters.chain(warming_listeners).collect(),
+        };
+        let (active, warming) = snapshot.listener_counts();
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let stats: Group<ListenerManagerStat> = registry.group(Scope::plain("listener_manager."));
+        stats.set(ListenerManagerStat::TotalListenersActive, count(active));
+        stats.set(ListenerManagerStat::TotalListenersWarming, count(warming));
+        stats.set(ListenerManagerStat::WorkersStarted, u64::from(self.phase == Phase::Live));
+        let stats: Group<ClusterManagerStat> = registry.group(Scope::plain("cluster_manager."));
+        stats.set(ClusterManagerStat::ActiveClusters, count(picture.clusters.len()));
+        stats.set(ClusterManagerStat::WarmingClusters, count(snapshot.warming_clusters().count()));
+        shown.update(picture);
     }
 
     async fn shut_down(mut self) {

@@ -1,51 +1,134 @@
 //! The log of the program itself: levels, components, where to.
+//!
+//! The logger is process-wide by its nature (contracts §1); the levels of its components can be
+//! changed while it runs (`/logging`).
 
-use tracing_subscriber::EnvFilter;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use super::cli::LogChoice;
+use crate::admin::{LogChange, LogLevel, UnknownLogger};
+
+/// Envoy's components that something here does, and the modules that do it.
+const COMPONENTS: [(&str, &str); 12] = [
+    ("admin", "data_plane::admin"),
+    ("client", "data_plane::cluster::pool"),
+    ("config", "data_plane::config"),
+    ("connection", "data_plane::codec"),
+    ("conn_handler", "data_plane::listener"),
+    ("dns", "data_plane::cluster::dns"),
+    ("filter", "data_plane::http::filter"),
+    ("grpc", "data_plane::xds"),
+    ("http", "data_plane::http"),
+    ("main", "data_plane::app"),
+    ("router", "data_plane::http::router"),
+    ("upstream", "data_plane::cluster"),
+];
+
+/// The levels in force, and the way to change them.
+struct Levels {
+    by_name: BTreeMap<String, LogLevel>,
+    handle: reload::Handle<EnvFilter, Registry>,
+}
+
+fn levels() -> Option<MutexGuard<'static, Levels>> {
+    let levels = LEVELS.get()?;
+    Some(levels.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+static LEVELS: OnceLock<Mutex<Levels>> = OnceLock::new();
 
 /// Sets up the process-wide logger; a second call changes nothing.
 pub(super) fn install(choice: &LogChoice) {
-    let mut filter = level(&choice.level).to_owned();
+    let base = level(&choice.level);
+    let mut by_name: BTreeMap<String, LogLevel> =
+        COMPONENTS.iter().map(|(name, _)| ((*name).to_owned(), base)).collect();
     for part in choice.components.iter().flat_map(|text| text.split(',')) {
-        if let Some((component, own)) = part.split_once(':') {
-            filter.push_str(&format!(",{}={}", target(component), level(own)));
+        if let Some((component, own)) = part.split_once(':')
+            && let Some(known) = by_name.get_mut(component)
+        {
+            *known = level(own);
         }
     }
-    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
+    let (filter, handle) = reload::Layer::new(filter(&by_name));
     let file = choice
         .path
         .as_ref()
         .and_then(|path| std::fs::OpenOptions::new().create(true).append(true).open(path).ok());
+    let lines = fmt::layer().json().flatten_event(true);
     // Another logger that is there already (a program that embeds this one) stays.
-    let _already_there = match file {
-        Some(file) => builder.with_writer(std::sync::Mutex::new(file)).try_init(),
-        None => builder.with_writer(std::io::stderr).try_init(),
+    let installed = match file {
+        Some(file) => tracing_subscriber::registry()
+            .with(filter)
+            .with(lines.with_writer(Mutex::new(file)))
+            .try_init(),
+        None => tracing_subscriber::registry()
+            .with(filter)
+            .with(lines.with_writer(std::io::stderr))
+            .try_init(),
     };
-}
-
-/// Envoy's level names in the logger's words.
-fn level(name: &str) -> &'static str {
-    match name {
-        "trace" => "trace",
-        "debug" => "debug",
-        "warning" | "warn" => "warn",
-        "error" | "err" | "critical" => "error",
-        "off" => "off",
-        _ => "info",
+    if installed.is_ok() {
+        let _only_once = LEVELS.set(Mutex::new(Levels { by_name, handle }));
     }
 }
 
-/// The module that does what Envoy's component does; an unknown one names nothing of ours.
-fn target(component: &str) -> &'static str {
-    match component {
-        "admin" => "data_plane::admin",
-        "config" => "data_plane::config",
-        "connection" | "conn_handler" => "data_plane::listener",
-        "http" | "http2" | "router" | "filter" => "data_plane::http",
-        "pool" | "upstream" | "client" => "data_plane::cluster",
-        "grpc" => "data_plane::xds",
-        _ => "data_plane::none",
+/// The components and their levels.
+pub(super) fn loggers() -> Vec<(String, LogLevel)> {
+    match levels() {
+        Some(levels) => levels.by_name.iter().map(|(name, level)| (name.clone(), *level)).collect(),
+        None => COMPONENTS.iter().map(|(name, _)| ((*name).to_owned(), LogLevel::Info)).collect(),
+    }
+}
+
+/// Changes levels: all of the named ones or none.
+pub(super) fn change(change: &LogChange) -> Result<(), UnknownLogger> {
+    let Some(mut levels) = levels() else { return Ok(()) };
+    match change {
+        LogChange::All(level) => levels.by_name.values_mut().for_each(|own| *own = *level),
+        LogChange::Some(some) => {
+            if some.iter().any(|(name, _)| !levels.by_name.contains_key(name)) {
+                return Err(UnknownLogger);
+            }
+            levels.by_name.extend(some.iter().cloned());
+        }
+    }
+    let filter = filter(&levels.by_name);
+    // It fails only when the logger is gone, and then nothing is logged any more.
+    let _gone = levels.handle.reload(filter);
+    Ok(())
+}
+
+fn filter(levels: &BTreeMap<String, LogLevel>) -> EnvFilter {
+    let main = levels.get("main").copied().unwrap_or(LogLevel::Info);
+    let mut text = directive(main).to_owned();
+    for (name, module) in COMPONENTS {
+        if let Some(level) = levels.get(name) {
+            text.push_str(&format!(",{module}={}", directive(*level)));
+        }
+    }
+    EnvFilter::try_new(&text).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// Envoy's level names, the short forms included.
+fn level(name: &str) -> LogLevel {
+    match name {
+        "warn" => LogLevel::Warning,
+        "err" => LogLevel::Error,
+        other => LogLevel::parse(other).unwrap_or(LogLevel::Info),
+    }
+}
+
+const fn directive(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Trace => "trace",
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warning => "warn",
+        LogLevel::Error | LogLevel::Critical => "error",
+        LogLevel::Off => "off",
     }
 }

@@ -3,6 +3,7 @@
 //! [`start`] makes a data plane on the current runtime, which becomes its control runtime; a program
 //! may run several. It ends when its [`Handle`] says so, and nothing process-wide is left behind.
 
+mod admin_state;
 pub mod cli;
 mod control;
 pub mod load;

@@ -5,17 +5,21 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use rand::Rng as _;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
+use super::admin_state::{Shown, ShownParts};
 use super::control::{Control, Handle};
 use super::load::{Loaded, dynamic_cx};
 use super::runtime::FlatRuntime;
 use super::setup::{Compat, Setup};
+use crate::admin::{Admin, AdminOptions, AdminState};
 use crate::base::clock;
 use crate::base::task::{self, Task};
 use crate::cluster::dns::{Resolve, SystemResolver};
 use crate::cluster::pool::Pools;
 use crate::codec::io::BufferPool;
+use crate::config::address::Address;
 use crate::config::error::Problems;
 use crate::config::resource;
 use crate::http::headers::LocalInfo;
@@ -47,6 +51,7 @@ pub struct Running {
     /// Tells it what to do.
     pub handle: Handle,
     control: Task,
+    _admin: Option<Task>,
 }
 
 impl Running {
@@ -89,6 +94,16 @@ pub async fn start(loaded: Loaded, setup: Setup) -> Result<Running, StartError> 
     );
     let (commands, inbox) = mpsc::channel(64);
     let handle = Handle::new(commands);
+    let shown = Arc::new(Shown::new(ShownParts {
+        handle: handle.clone(),
+        setup: &setup,
+        loaded: &loaded,
+        status: Arc::clone(subscriptions.status()),
+        registry: &registry,
+        begun,
+        global,
+    }));
+    let admin = admin(&loaded, &setup, &shown, &registry, &metrics).await?;
     let control = Control::new(super::control::Parts {
         setup,
         loaded,
@@ -102,11 +117,48 @@ pub async fn start(loaded: Loaded, setup: Setup) -> Result<Running, StartError> 
         resolver,
         inbox,
         begun,
-        handle: handle.clone(),
-        global,
+        shown,
     });
     let control = control.begin().await?;
-    Ok(Running { handle, control: task::spawn("control", control.run()) })
+    Ok(Running { handle, control: task::spawn("control", control.run()), _admin: admin })
+}
+
+/// Binds and serves the admin interface, if there is one.
+async fn admin(
+    loaded: &Loaded,
+    setup: &Setup,
+    shown: &Arc<Shown>,
+    registry: &Registry,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Task>, StartError> {
+    let Some(config) = &loaded.config.admin else { return Ok(None) };
+    let Some(address) = &config.address else { return Ok(None) };
+    let state: Arc<dyn AdminState> = Arc::<Shown>::clone(shown);
+    let options =
+        AdminOptions { allow_paths: config.allow_paths.clone(), ..AdminOptions::default() };
+    let admin = Admin::new(state, registry.clone(), (**metrics).clone(), options);
+    let refused = |error: std::io::Error| {
+        StartError::System(format!("admin interface: cannot bind {address}: {error}"))
+    };
+    let (shown_address, task) = match address {
+        Address::Pipe(pipe) => {
+            let listener = UnixListener::bind(&*pipe.path).map_err(refused)?;
+            let serving = async move { match admin.serve_unix(listener).await {} };
+            (pipe.path.to_string(), task::spawn("admin", serving))
+        }
+        Address::Ip(_) | Address::Name { .. } => {
+            let listener = TcpListener::bind(address.to_string()).await.map_err(refused)?;
+            let bound = listener.local_addr().map_err(refused)?;
+            let serving = async move { match admin.serve(listener).await {} };
+            (bound.to_string(), task::spawn("admin", serving))
+        }
+    };
+    if let Some(path) = &setup.admin_address_path {
+        std::fs::write(path, shown_address).map_err(|error| {
+            StartError::System(format!("cannot write {}: {error}", path.display()))
+        })?;
+    }
+    Ok(Some(task))
 }
 
 fn build_info() -> BuildInfo {

@@ -126,6 +126,11 @@ impl Snapshot {
         self.listeners.iter().filter(move |(_, slot)| dynamic(slot)).map(|(name, _)| name)
     }
 
+    /// Listeners that still warm.
+    pub fn warming_listeners(&self) -> impl Iterator<Item = &ListenerName> {
+        self.listeners.iter().filter(|(_, slot)| slot.warming.is_some()).map(|(name, _)| name)
+    }
+
     /// How many listeners serve, and how many warm.
     #[must_use]
     pub fn listener_counts(&self) -> (usize, usize) {
