@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::control::{Command, Handle};
-use super::load::{self, LoadError, Loaded, Sources};
+use super::load::{self, LoadError, Loaded, NodeFlags, Sources};
 use super::setup::{Compat, DrainStrategy, Setup, default_concurrency};
 use super::start::{self, Running};
 use super::zero_config::{self, ZeroConfig};
@@ -123,10 +123,15 @@ fn serve(args: Args) -> ExitCode {
             path: path.clone(),
             yaml: yaml.clone(),
             allow_unknown: args.allow_unknown_static_fields || args.allow_unknown_fields,
+            node: NodeFlags {
+                id: args.service_node.clone(),
+                cluster: args.service_cluster.clone(),
+                zone: args.service_zone.clone(),
+            },
         }),
     };
     let mut setup = setup_of(&args);
-    let (mut loaded, zero) = match &source {
+    let (loaded, zero) = match &source {
         Source::Bootstrap(sources) => match load::load(sources) {
             Ok(loaded) => (loaded, None),
             Err(error) => return refuse(&error),
@@ -138,7 +143,6 @@ fn serve(args: Args) -> ExitCode {
             }
         }
     };
-    override_node(&mut loaded, &args);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -190,19 +194,6 @@ fn setup_of(args: &Args) -> Setup {
         admin_address_path: args.admin_address_path.clone().map(Into::into),
         command_line: args.shown(),
         services: Vec::new(),
-    }
-}
-
-fn override_node(loaded: &mut Loaded, args: &Args) {
-    let node = &mut loaded.config.node;
-    if let Some(id) = &args.service_node {
-        node.id = id.as_str().into();
-    }
-    if let Some(cluster) = &args.service_cluster {
-        node.cluster = cluster.as_str().into();
-    }
-    if let Some(zone) = &args.service_zone {
-        node.locality.zone = zone.as_str().into();
     }
 }
 

@@ -28,6 +28,33 @@ pub struct Sources {
     pub yaml: Option<String>,
     /// Fields that the schema does not know are skipped (`--allow-unknown-static-fields`).
     pub allow_unknown: bool,
+    /// `--service-node`, `--service-cluster`, `--service-zone`.
+    pub node: NodeFlags,
+}
+
+/// What the command line says about the node; it wins over the file.
+#[derive(Clone, Debug, Default)]
+pub struct NodeFlags {
+    /// `node.id`.
+    pub id: Option<String>,
+    /// `node.cluster`.
+    pub cluster: Option<String>,
+    /// `node.locality.zone`.
+    pub zone: Option<String>,
+}
+
+impl NodeFlags {
+    fn apply(&self, bootstrap: &mut Bootstrap) {
+        if self.id.is_none() && self.cluster.is_none() && self.zone.is_none() {
+            return;
+        }
+        let node = bootstrap.node.get_or_insert_default();
+        node.id = self.id.clone().unwrap_or(std::mem::take(&mut node.id));
+        node.cluster = self.cluster.clone().unwrap_or(std::mem::take(&mut node.cluster));
+        if let Some(zone) = &self.zone {
+            node.locality.get_or_insert_default().zone.clone_from(zone);
+        }
+    }
 }
 
 /// A bootstrap that may be started.
@@ -89,7 +116,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, LoadError> {
         text::parse::<Bootstrap>("--config-yaml.yaml", yaml.as_bytes(), &options)
             .map_err(|error| diagnosed(&error))
     });
-    let read = match (file.transpose()?, yaml.transpose()?) {
+    let mut read = match (file.transpose()?, yaml.transpose()?) {
         (Some(file), Some(yaml)) => text::merge(file, yaml).map_err(|error| diagnosed(&error))?,
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => {
@@ -98,6 +125,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, LoadError> {
             ));
         }
     };
+    sources.node.apply(&mut read.message);
     accept(read)
 }
 
