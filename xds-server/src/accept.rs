@@ -144,3 +144,47 @@ impl Connected for Connection {
         TcpConnectInfo { local_addr, remote_addr: Some(self.peer) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::clock;
+
+    async fn pair() -> (TcpStream, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let mut accepted = spawn_accept(listener, stop.clone());
+        let client = TcpStream::connect(address).await.unwrap();
+        let connection = accepted.recv().await.unwrap().unwrap();
+        stop.cancel();
+        (client, connection)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_without_a_preface_ends_at_the_deadline() {
+        let (mut client, mut connection) = pair().await;
+        client.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+        let mut bytes = [0; 64];
+        let begin = clock::now();
+        let error = loop {
+            if let Err(error) = connection.read(&mut bytes).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() <= PREFACE_DEADLINE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_with_a_preface_may_be_silent() {
+        let (mut client, mut connection) = pair().await;
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        let mut preface = [0; PREFACE_BYTES];
+        connection.read_exact(&mut preface).await.unwrap();
+        let silent = tokio::time::timeout(PREFACE_DEADLINE * 3, connection.read(&mut preface));
+        assert!(silent.await.is_err(), "still open");
+    }
+}

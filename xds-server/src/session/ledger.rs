@@ -162,7 +162,11 @@ impl Ledger {
             }
         }
         if shift.wildcard_began || shift.wildcard_ended || first == First::Yes {
-            self.held.retain(|name, _| self.subscription.covers(name));
+            let covers = |name: &str| self.subscription.covers(name);
+            self.held.retain(|name, _| covers(name));
+            for names in [&mut self.asked, &mut self.rejected, &mut self.repeat_if_asked] {
+                names.retain(|name| covers(name));
+            }
             self.recompute();
         }
         if shift.wildcard_began {
@@ -191,20 +195,21 @@ impl Ledger {
     /// The client refused the response that is in flight (S1).
     pub(super) fn reject(&mut self) -> Option<InFlight> {
         let in_flight = self.in_flight.take()?;
-        self.rejected.extend(in_flight.names.iter().cloned());
+        let names = in_flight.names.iter().filter(|name| self.subscription.covers(name));
+        self.rejected.extend(names.cloned());
         self.awaits.clear();
         Some(in_flight)
     }
 
-    /// Whether the client refuses some of what it was sent last.
+    /// Whether the client refuses something that it should have.
     pub(super) fn is_rejecting(&self) -> bool {
-        !self.rejected.is_empty()
+        self.rejected.iter().any(|name| self.wants(name))
     }
 
-    /// Resources that the client refused and holds in no earlier version either.
+    /// Resources that the client should have, but refused, and holds in no earlier version.
     pub(super) fn doubts(&self) -> BTreeSet<Arc<str>> {
         let unsure = |name: &&Arc<str>| self.held.get(*name).is_none_or(|held| !held.acked);
-        self.rejected.iter().filter(unsure).cloned().collect()
+        self.rejected.iter().filter(|name| self.wants(name)).filter(unsure).cloned().collect()
     }
 
     /// Whether an update waits for a cluster that the client refuses.

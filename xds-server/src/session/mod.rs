@@ -11,6 +11,8 @@
 pub mod delta;
 mod ledger;
 pub mod order;
+#[cfg(test)]
+mod properties;
 pub mod sotw;
 pub mod subscription;
 #[cfg(test)]

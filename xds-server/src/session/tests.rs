@@ -421,6 +421,19 @@ fn removals_wait_while_routes_are_refused() {
 }
 
 #[test]
+fn refused_routes_that_go_away_hold_nothing_up() {
+    let mut pair = booted(Protocol::Delta, &mesh("1", "a", &["a"]), &["a"]);
+    pair.serve(&mesh("2", "a", &["a"]));
+    let routes = pair.poll().unwrap();
+    pair.answer(&routes, Some("no"));
+    pair.serve(&[]);
+    let seen = pair.drain();
+    assert_eq!(seen[0], "Listener[]-[edge]");
+    assert_eq!(seen[1], "RouteConfiguration[]-[edge]");
+    assert_eq!(seen[2..], ["Cluster[]-[a]", "ClusterLoadAssignment[]-[a]"]);
+}
+
+#[test]
 fn listener_that_takes_an_address_over_goes_with_the_removal() {
     for protocol in [Protocol::Sotw, Protocol::Delta] {
         let mut pair = Pair::new(protocol, &[made(LISTENER, "old", "1", References::default())]);
