@@ -56,6 +56,8 @@ chmod 755 "$WORK"
 mkdir -p "$WORK/mesh"
 chmod 755 "$WORK/mesh"
 MESH=$WORK/mesh/mesh.yaml
+: >"$WORK/head"
+: >"$WORK/body"
 
 # ---------------------------------------------------------------- the mesh, up and down
 
