@@ -169,6 +169,7 @@ impl Control {
     /// Runs until it is told to end.
     pub(super) async fn run(mut self) {
         let mut sweep = tokio::time::interval(SWEEP);
+        let mut flush = tokio::time::interval(self.parts.loaded.config.stats_flush_interval);
         loop {
             // Each branch is safe to cancel: all but the tick are receives of channels.
             let done = tokio::select! {
@@ -181,6 +182,10 @@ impl Control {
                 () = self.parts.listeners.hand_over() => Ok(()),
                 _ = sweep.tick() => {
                     self.parts.snapshot.sweep();
+                    Ok(())
+                }
+                _ = flush.tick() => {
+                    self.parts.registry.flush();
                     Ok(())
                 }
             };

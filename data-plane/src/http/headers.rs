@@ -13,9 +13,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::codec::{RequestHead, ResponseHead};
 use crate::config::http_manager::{
-    HttpManagerConfig, SchemeTransformation, ServerHeader, StripPort,
+    ForwardClientCert, HttpManagerConfig, SchemeTransformation, ServerHeader, StripPort,
 };
-use crate::http::conn::ConnInfo;
+use crate::http::conn::{ConnInfo, Transport};
 use crate::http::names as n;
 use crate::http::reply::LocalReply;
 use crate::route::path::{self, Sanitized};
@@ -179,6 +179,12 @@ pub fn sanitize_request(
         );
     let edge = !internal && config.client.use_remote_address;
     clean(head, internal, edge);
+    // Nobody proved by a certificate who calls, so nobody may say that somebody did.
+    if config.client.forward_client_cert != ForwardClientCert::AlwaysForwardOnly
+        && conn.transport == Transport::Plain
+    {
+        head.headers.remove(n::X_FORWARDED_CLIENT_CERT);
+    }
     identify(head, config, local);
     if edge && let Some(address) = address {
         insert_text(&mut head.headers, n::X_ENVOY_EXTERNAL_ADDRESS, &address.to_string());

@@ -64,6 +64,8 @@ names! {
     X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS = "x-envoy-upstream-rq-timeout-ms";
     /// How long the upstream took, in ms.
     X_ENVOY_UPSTREAM_SERVICE_TIME = "x-envoy-upstream-service-time";
+    /// Who the callers' certificates say they are.
+    X_FORWARDED_CLIENT_CERT = "x-forwarded-client-cert";
     /// Who asked, and for whom.
     X_FORWARDED_FOR = "x-forwarded-for";
     /// Host before a rewrite.

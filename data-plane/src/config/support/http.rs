@@ -39,9 +39,6 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "drain_timeout_jitter",
             "delayed_close_timeout",
             "access_log",
-            "access_log_flush_interval",
-            "flush_access_log_on_new_request",
-            "access_log_options",
             "use_remote_address",
             "xff_num_trusted_hops",
             "internal_address_config",
@@ -63,7 +60,6 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "strip_any_host_port",
             "stream_error_on_invalid_http_message",
             "strip_trailing_host_dot",
-            "proxy_status_config",
             "append_x_forwarded_port",
             // State of a PROXY protocol, which no listener filter reads yet.
             "add_proxy_protocol_connection_state",

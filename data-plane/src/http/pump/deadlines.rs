@@ -69,6 +69,11 @@ impl Deadlines {
         self.idle = idle;
     }
 
+    /// The route has a `max_stream_duration` of its own, which replaces the manager's.
+    pub fn set_stream(&mut self, start: Instant, limit: Option<Duration>) {
+        self.stream = limit.map(|limit| start + limit);
+    }
+
     /// The request is complete: its own deadline is over, the route's begins.
     pub fn request_ended(&mut self, now: Instant, route: Option<Duration>) {
         self.request = None;

@@ -72,6 +72,11 @@ impl RequestTask {
         }
         headers::normalize_host(head, config, &ex.conn);
         ex.client = headers::sanitize_request(head, config, &ex.conn, &ex.worker.shared.local);
+        if !ex.client.internal {
+            for name in &ex.view.routes.config().internal_only_headers {
+                head.headers.remove(name);
+            }
+        }
         let edge = !ex.client.internal && config.client.use_remote_address;
         let origin = if edge { request_id::Origin::Edge } else { request_id::Origin::Inside };
         let worker = Rc::clone(&ex.worker);
@@ -211,6 +216,9 @@ impl RequestTask {
             return;
         }
         self.deadlines.set_idle(self.router.idle_timeout(&self.ex));
+        if let Some(limit) = self.router.max_duration(&self.head, &self.ex) {
+            self.deadlines.set_stream(self.ex.times.start, limit);
+        }
         self.request = RequestSide::Body;
         let collected = std::mem::take(&mut self.collected);
         let mut parts: Parts = collected.into_iter().map(BodyPart::Data).collect();

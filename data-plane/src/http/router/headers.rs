@@ -31,6 +31,22 @@ pub(super) fn timeout(
     }
 }
 
+/// `grpc-timeout` (gRPC over HTTP/2: at most eight digits and a unit).
+pub(super) fn grpc_timeout(head: &RequestHead) -> Option<Duration> {
+    let text = head.headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let amount: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    Some(match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
 /// The head as it goes upstream: the route's changes, rewrites, what Envoy tells the next hop.
 pub(super) fn prepare(
     head: &mut RequestHead,

@@ -131,6 +131,24 @@ impl Router {
         }
     }
 
+    /// How old the stream may become by the route's word; `None` leaves the manager's.
+    #[must_use]
+    pub fn max_duration(&self, head: &RequestHead, ex: &Exchange) -> Option<Option<Duration>> {
+        let route = ex.route()?;
+        let rules = route.forward()?.max_stream_duration?;
+        if let Some(most) = rules.grpc_timeout_header_max
+            && let Some(asked) = headers::grpc_timeout(head)
+        {
+            let bounded = if most.is_zero() { asked } else { asked.min(most) };
+            return Some(Some(bounded.saturating_sub(rules.grpc_timeout_header_offset)));
+        }
+        match rules.max {
+            RouteTimeout::After(limit) => Some(Some(limit)),
+            RouteTimeout::Disabled => Some(None),
+            RouteTimeout::Inherit => None,
+        }
+    }
+
     /// Ready when another part may be pushed.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.attempt {
