@@ -1,0 +1,85 @@
+//! Envoy and our data plane beside each other: the same configuration, the same bytes, and then
+//! the same responses, upstream requests, access log lines and counters.
+//!
+//! Cases are data: a file of `cases/` is a family that shares a configuration. What differs is
+//! a failure unless `known.toml` gives a reason; a reason that is not needed is a failure too.
+//!
+//! - `DIFFERENTIAL_ONLY=text` runs the cases whose name contains it (unused reasons are allowed).
+//! - `DIFFERENTIAL_BOTH=envoy` compares Envoy with itself: it shows that the cases are sound.
+//! - `DIFFERENTIAL_REPORT=file` appends each difference to a file.
+
+mod bootstrap;
+mod case;
+mod compare;
+mod known;
+mod outcome;
+mod side;
+
+use std::thread;
+
+use case::Family;
+use outcome::Outcome;
+use side::Side;
+use tests::proxy::Kind;
+
+macro_rules! families {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                run(stringify!($name), include_str!(concat!("cases/", stringify!($name), ".yaml")));
+            }
+        )*
+    };
+}
+
+families!(
+    access_log,
+    admin,
+    connection,
+    errors,
+    forwarded,
+    headers,
+    http2,
+    limits,
+    local_reply,
+    paths,
+    protocol,
+    redirects,
+    rewrites,
+    routing,
+    timeouts,
+    upstream,
+);
+
+/// Runs a family on both sides at once and compares case by case.
+fn run(name: &str, text: &str) {
+    let mut family: Family = serde_saphyr::from_str(text).expect("a family of cases");
+    let only = std::env::var("DIFFERENTIAL_ONLY").unwrap_or_default();
+    family.cases.retain(|case| case.name.contains(&only));
+    let both_envoy = std::env::var("DIFFERENTIAL_BOTH").is_ok_and(|both| both == "envoy");
+    let second = if both_envoy { Kind::Envoy } else { Kind::OursAsEnvoy };
+    let (envoy, ours) = thread::scope(|scope| {
+        let envoy = scope.spawn(|| outcomes(Kind::Envoy, &family));
+        let ours = scope.spawn(|| outcomes(second, &family));
+        (envoy.join(), ours.join())
+    });
+    let envoy = envoy.unwrap_or_else(|_| panic!("{name}: Envoy's side failed"));
+    let ours = ours.unwrap_or_else(|_| panic!("{name}: our side failed"));
+    let mut known = known::Known::of(name, both_envoy);
+    let mut differences = Vec::new();
+    for ((case, envoy), ours) in family.cases.iter().zip(&envoy).zip(&ours) {
+        case.check(envoy);
+        differences.extend(compare::differences(name, &case.name, envoy, ours, &mut known));
+    }
+    if only.is_empty() {
+        differences.extend(known.unused());
+    }
+    compare::report(&differences);
+    assert!(differences.is_empty(), "{name}\n{}", differences.join("\n"));
+}
+
+fn outcomes(kind: Kind, family: &Family) -> Vec<Outcome> {
+    let mut side = Side::start(kind, family);
+    family.cases.iter().map(|case| side.run(case)).collect()
+}

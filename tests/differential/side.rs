@@ -1,0 +1,213 @@
+//! One of the two proxies with backends of its own; runs a case and collects its outcome.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use regex::Regex;
+use tests::backend::{self, Backend, Reply};
+use tests::client::Connection;
+use tests::h2_backend::H2Backend;
+use tests::message::Fields;
+use tests::proxy::{Kind, Proxy};
+use tests::stats::{self, Stats};
+use tests::{h2_client, wait};
+
+use crate::bootstrap::{self, Places};
+use crate::case::{Case, Family};
+use crate::outcome::{self, Mask, Outcome};
+
+/// Numbers that are compared where the family says nothing else.
+const COUNTERS: &str = r"^(http\.in\.downstream_rq|cluster\.[a-z0-9_]+\.(upstream_rq|external\.upstream_rq|internal\.upstream_rq)|http\.in\.(no_route|no_cluster|rq_)|vhost\.)";
+
+/// Numbers that depend on time or on which connection is used again.
+const VOLATILE: &str = "_time|_active|_pending|bytes|http1_total";
+
+pub(crate) struct Side {
+    proxy: Proxy,
+    backend: Backend,
+    other: Backend,
+    _h2: H2Backend,
+    listener: SocketAddr,
+    mask: Vec<String>,
+    counters: Regex,
+    volatile: Regex,
+    /// Numbers when the last case had ended.
+    before: Stats,
+    /// Lines of the access log until then.
+    log_lines: usize,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Side {
+    pub(crate) fn start(kind: Kind, family: &Family) -> Self {
+        let (backend, other, h2) = (Backend::start(), Backend::start(), H2Backend::start());
+        let places = Places {
+            backend: backend.address(),
+            other: other.address(),
+            dead: backend::dead_address(),
+            h2: h2.address(),
+        };
+        let proxy = Proxy::start(kind, &bootstrap::text(family, &places));
+        let listener = proxy.listener("main");
+        let counters = family.counters.as_deref().unwrap_or(COUNTERS);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Self {
+            before: stats::read(proxy.admin_address(), ""),
+            proxy,
+            backend,
+            other,
+            _h2: h2,
+            listener,
+            mask: family.mask.clone(),
+            counters: Regex::new(counters).expect("a pattern of counters"),
+            volatile: Regex::new(VOLATILE).expect("a valid pattern"),
+            log_lines: 0,
+            runtime: runtime.expect("a runtime for HTTP/2"),
+        }
+    }
+
+    /// Runs one case; the connection is closed and everything has settled when it returns.
+    pub(crate) fn run(&mut self, case: &Case) -> Outcome {
+        let replies = case.replies();
+        self.other.always(replies.first().cloned().unwrap_or_else(|| Reply::ok("other")));
+        self.backend.next(replies);
+        let mut outcome = Outcome::default();
+        let client =
+            if case.h2 { self.http2(case, &mut outcome) } else { self.http1(case, &mut outcome) };
+        self.settle();
+        outcome.log = self.log(case);
+        for (name, backend) in [("backend", &self.backend), ("other", &self.other)] {
+            let seen = backend.take_seen();
+            outcome.upstream.extend(seen.iter().map(|seen| outcome::seen(name, seen)));
+        }
+        let after = stats::read(self.proxy.admin_address(), "");
+        outcome.counters = stats::growth(&self.before, &after);
+        let (counters, volatile) = (&self.counters, &self.volatile);
+        outcome.counters.retain(|name, _| counters.is_match(name) && !volatile.is_match(name));
+        self.before = after;
+        self.masked(case, client, outcome)
+    }
+
+    fn http1(&self, case: &Case, outcome: &mut Outcome) -> SocketAddr {
+        let to = if case.admin { self.proxy.admin_address() } else { self.listener };
+        let mut connection = Connection::open(to).expect("the proxy takes connections");
+        let client = connection.local().expect("a connected socket has an address");
+        // A proxy may answer and close before it took everything; the answer counts.
+        let _ = connection.send(&case.bytes());
+        if case.finish {
+            let _ = connection.finish();
+        }
+        for _ in 0..case.responses {
+            match connection.receive(case.method()) {
+                Ok(response) => {
+                    if outcome.status == 0 {
+                        outcome.status = response.status();
+                    }
+                    outcome.responses.push(outcome::response(&response, case.json));
+                }
+                Err(error) => outcome.responses.push(ending(error.kind())),
+            }
+        }
+        if case.eof {
+            outcome.responses.push(match connection.rest() {
+                Ok(rest) => format!("the end, after {} bytes", rest.len()),
+                Err(error) => ending(error.kind()),
+            });
+        }
+        client
+    }
+
+    fn http2(&self, case: &Case, outcome: &mut Outcome) -> SocketAddr {
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 1));
+        let answer = self.runtime.block_on(async {
+            let mut connection = h2_client::Connection::open(self.listener).await?;
+            let uri = format!("http://{}{}", case.authority(), case.target());
+            let mut request = http::Request::builder().method(case.method()).uri(uri);
+            for (name, value) in case.headers() {
+                request = request.header(name, value);
+            }
+            let request = request.body(())?;
+            match case.body() {
+                Some(body) => {
+                    let body = Bytes::copy_from_slice(body.as_bytes());
+                    connection.exchange(request, body, None).await
+                }
+                None => connection.ask(request).await,
+            }
+        });
+        match answer {
+            Ok(answer) => {
+                outcome.status = answer.head.status().as_u16();
+                let head = outcome::fields_text(&fields(answer.head.headers()));
+                let body = String::from_utf8_lossy(&answer.body).into_owned();
+                let trailers = answer.trailers.as_ref().map(fields).unwrap_or_default();
+                let trailers = outcome::fields_text(&trailers);
+                outcome.responses.push(format!("{}\n{head}\n{body}\n{trailers}", outcome.status));
+            }
+            Err(error) => outcome.responses.push(format!("{error:#}")),
+        }
+        unknown
+    }
+
+    /// Waits until the proxy has forgotten the client.
+    fn settle(&self) {
+        let admin = self.proxy.admin_address();
+        wait::until("the end of the client's connection", || {
+            let active = stats::read(admin, "^http.in.downstream_(cx|rq)_active$");
+            active.values().all(|value| *value == 0).then_some(())
+        });
+    }
+
+    /// The case's lines of the access log.
+    fn log(&mut self, case: &Case) -> Vec<String> {
+        let path: PathBuf = self.proxy.folder().join("access.log");
+        let wanted = self.log_lines + case.log_lines();
+        let read = || fs::read_to_string(&path).unwrap_or_default();
+        let enough = || {
+            let text = read();
+            (text.lines().count() >= wanted).then_some(text)
+        };
+        let text = wait::within(Duration::from_secs(3), enough).unwrap_or_else(read);
+        let lines: Vec<_> = text.lines().skip(self.log_lines).map(str::to_owned).collect();
+        self.log_lines += lines.len();
+        lines
+    }
+
+    fn masked(&self, case: &Case, client: SocketAddr, mut outcome: Outcome) -> Outcome {
+        let own = vec![
+            (client.to_string(), "<client>"),
+            (format!(":{}", client.port()), ":<client>"),
+            (self.backend.address().to_string(), "<backend>"),
+            (self.other.address().to_string(), "<other>"),
+            (self.listener.to_string(), "<listener>"),
+            (self.proxy.admin_address().to_string(), "<admin>"),
+            (self.proxy.folder().to_string_lossy().into_owned(), "<folder>"),
+        ];
+        let patterns = [self.mask.as_slice(), case.mask.as_slice()].concat();
+        let mask = Mask::new(&patterns, own);
+        for texts in [&mut outcome.responses, &mut outcome.upstream, &mut outcome.log] {
+            texts.iter_mut().for_each(|text| *text = mask.apply(text));
+        }
+        outcome
+    }
+}
+
+fn fields(headers: &http::HeaderMap) -> Fields {
+    let text = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    headers.iter().map(text).collect()
+}
+
+/// A reset and an end in the middle of a write look alike to the client.
+fn ending(kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "a reset".to_owned(),
+        ErrorKind::UnexpectedEof => "the end".to_owned(),
+        other => format!("{other}"),
+    }
+}
