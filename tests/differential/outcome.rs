@@ -8,6 +8,8 @@ use tests::client::Response;
 use tests::message::{Body, Fields, Head, latin1};
 use tests::stats::Stats;
 
+use crate::case::Case;
+
 /// Everything that can be seen of a case from outside the proxy.
 #[derive(Default)]
 pub(crate) struct Outcome {
@@ -65,17 +67,17 @@ impl Mask {
 }
 
 /// A response as text.
-pub(crate) fn response(response: &Response, json: bool) -> String {
+pub(crate) fn response(response: &Response, case: &Case) -> String {
     let mut text = String::new();
     for head in &response.interim {
         text += &head_text(head);
     }
-    text + &head_text(&response.head) + &body_text(&response.body, json)
+    text + &head_text(&response.head) + &body_text(&response.body, Some(case))
 }
 
 /// A request that a backend saw, as text.
 pub(crate) fn seen(name: &str, seen: &Seen) -> String {
-    format!("({name}) {}{}", head_text(&seen.head), body_text(&seen.body, false))
+    format!("({name}) {}{}", head_text(&seen.head), body_text(&seen.body, None))
 }
 
 /// Fields ordered by name; fields of one name stay in their order.
@@ -89,10 +91,17 @@ fn head_text(head: &Head) -> String {
     format!("{}\n{}", head.line.trim_end(), fields_text(&head.fields))
 }
 
-fn body_text(body: &Body, json: bool) -> String {
+fn body_text(body: &Body, case: Option<&Case>) -> String {
     let mut text = latin1(&body.bytes);
-    if json && let Ok(value) = serde_json::from_slice::<serde_json::Value>(&body.bytes) {
+    if case.is_some_and(|case| case.json)
+        && let Ok(value) = serde_json::from_slice::<serde_json::Value>(&body.bytes)
+    {
         text = serde_json::to_string_pretty(&value).unwrap_or(text);
+    }
+    if case.is_some_and(|case| case.sorted) {
+        let mut lines: Vec<&str> = text.lines().map(|line| line.trim_end_matches(',')).collect();
+        lines.sort_unstable();
+        text = lines.join("\n");
     }
     if text.len() > 20_000 {
         text = format!("{} bytes", text.len());

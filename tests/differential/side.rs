@@ -30,7 +30,9 @@ pub(crate) struct Side {
     proxy: Proxy,
     backend: Backend,
     other: Backend,
+    /// Runs as long as the side does.
     _h2: H2Backend,
+    places: Places,
     listener: SocketAddr,
     mask: Vec<String>,
     counters: Regex,
@@ -61,6 +63,7 @@ impl Side {
             backend,
             other,
             _h2: h2,
+            places,
             listener,
             mask: family.mask.clone(),
             counters: Regex::new(counters).expect("a pattern of counters"),
@@ -107,7 +110,7 @@ impl Side {
                     if outcome.status == 0 {
                         outcome.status = response.status();
                     }
-                    outcome.responses.push(outcome::response(&response, case.json));
+                    outcome.responses.push(outcome::response(&response, case));
                 }
                 Err(error) => outcome.responses.push(ending(error.kind())),
             }
@@ -131,13 +134,15 @@ impl Side {
                 request = request.header(name, value);
             }
             let request = request.body(())?;
-            match case.body() {
+            let answer = match case.body() {
                 Some(body) => {
                     let body = Bytes::copy_from_slice(body.as_bytes());
                     connection.exchange(request, body, None).await
                 }
                 None => connection.ask(request).await,
-            }
+            };
+            connection.close().await;
+            answer
         });
         match answer {
             Ok(answer) => {
@@ -181,8 +186,10 @@ impl Side {
         let own = vec![
             (client.to_string(), "<client>"),
             (format!(":{}", client.port()), ":<client>"),
-            (self.backend.address().to_string(), "<backend>"),
-            (self.other.address().to_string(), "<other>"),
+            (self.places.backend.to_string(), "<backend>"),
+            (self.places.other.to_string(), "<other>"),
+            (self.places.dead.to_string(), "<dead>"),
+            (self.places.h2.to_string(), "<h2>"),
             (self.listener.to_string(), "<listener>"),
             (self.proxy.admin_address().to_string(), "<admin>"),
             (self.proxy.folder().to_string_lossy().into_owned(), "<folder>"),

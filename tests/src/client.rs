@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::message::{self, Body, Fields, Head, Reader};
 
 /// How long a client waits for bytes.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A response with the interim ones before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -42,6 +42,12 @@ impl Connection {
         Ok(Self { send, driver })
     }
 
+    /// Ends the connection; the socket is closed when it returns.
+    pub async fn close(mut self) {
+        self.driver.abort();
+        let _ = (&mut self.driver).await;
+    }
+
     /// Begins a request whose body follows by the returned stream.
     ///
     /// # Errors
