@@ -2,6 +2,8 @@
 //!
 //! The mesh runs on ports that were free a moment ago; nothing needs a fixed one.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,7 +59,6 @@ impl Edge {
     }
 }
 
-/// Each of the six threads of a test run on a machine with two processors gets its share.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_mesh_answers_as_the_readme_says() {
     let ports = free_ports();
