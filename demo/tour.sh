@@ -203,6 +203,7 @@ stop() {
     [ -n "${COMPOSE+x}" ] || return 0
     "${COMPOSE[@]}" logs --no-color >"$WORK/containers.log" 2>&1
     "${COMPOSE[@]}" down -v -t 10 >>"$WORK/compose.log" 2>&1
+    [ -z "${GOMESH_BIN_DIR:-}" ] || rm -f "$ROOT"/demo/image/bin/{data-plane,xds-server,demo}
   else
     # What answers last ends last.
     for name in edge backend-0 backend-1 backend-2 xds-server; do end "$name"; done

@@ -112,7 +112,7 @@ impl Mesh {
         let file = file.display();
         format!(
             "GoMesh runs, all of it on 127.0.0.1; logs go to stderr, Ctrl+C stops it\n  \
-             edge        :{edge}  (admin :{edge_admin}), everything that it serves came over xDS\n  \
+             edge        :{edge}  (admin :{edge_admin}), all that it serves came over xDS\n  \
              xds-server  :{xds}, http://127.0.0.1:{xds_admin}/v1/nodes, serving {file}\n  \
              backends    :{one} v1, :{two} v1, :{three} v2\n\
              Try:\n  \
