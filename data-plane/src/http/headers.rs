@@ -59,10 +59,11 @@ const INTERNAL: [HeaderName; 14] = [
 ];
 
 /// Headers that nobody outside may set at an edge.
-const EDGE: [HeaderName; 3] = [
+const EDGE: [HeaderName; 4] = [
     n::X_ENVOY_DECORATOR_OPERATION,
     n::X_ENVOY_DOWNSTREAM_SERVICE_CLUSTER,
     n::X_ENVOY_DOWNSTREAM_SERVICE_NODE,
+    n::X_ENVOY_ORIGINAL_PATH,
 ];
 
 /// Rules of the connection manager that a head must keep before anything else looks at it.
@@ -324,17 +325,19 @@ fn append_via(headers: &mut HeaderMap, via: &HeaderValue) {
     }
 }
 
-/// Appends to the last line of a list header, or adds the header.
+/// Appends to a list header, whose lines become one, or adds the header.
 fn append_joined(headers: &mut HeaderMap, name: HeaderName, value: &str, separator: &str) {
-    let joined = match headers.get(&name) {
-        Some(old) if !old.is_empty() => {
-            let mut joined = old.as_bytes().to_vec();
-            joined.extend_from_slice(separator.as_bytes());
-            joined.extend_from_slice(value.as_bytes());
-            joined
+    let mut joined = Vec::new();
+    for old in headers.get_all(&name).iter().filter(|old| !old.is_empty()) {
+        if !joined.is_empty() {
+            joined.push(b',');
         }
-        _ => value.as_bytes().to_vec(),
-    };
+        joined.extend_from_slice(old.as_bytes());
+    }
+    if !joined.is_empty() {
+        joined.extend_from_slice(separator.as_bytes());
+    }
+    joined.extend_from_slice(value.as_bytes());
     if let Ok(value) = HeaderValue::from_bytes(&joined) {
         headers.insert(name, value);
     }

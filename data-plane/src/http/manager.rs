@@ -175,9 +175,7 @@ impl Manager {
             }
         }
         let own = found.and_then(|at| self.replies.overrides[at].as_ref());
-        if let Some(format) = own.or(self.replies.body.as_ref())
-            && kind != ReplyFor::Grpc
-        {
+        if let Some(format) = own.or(self.replies.body.as_ref()) {
             let text = String::from_utf8_lossy(&reply.body).into_owned();
             let mut entry = entry::of(ex, request, LogType::NotSet);
             entry.local_reply_body = Some(&text);

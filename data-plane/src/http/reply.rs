@@ -90,12 +90,8 @@ impl LocalReply {
     /// The route's timeout passed.
     #[must_use]
     pub fn upstream_timeout() -> Self {
-        let mut reply =
-            Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout", "response_timeout")
-                .flagged(ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, ErrorType::Timeout);
-        // Envoy counts a timeout as DEADLINE_EXCEEDED for gRPC; 504 alone would say UNAVAILABLE.
-        reply.grpc_status = Some(4);
-        reply
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout", "response_timeout")
+            .flagged(ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, ErrorType::Timeout)
     }
 
     /// Nothing moved on the stream for `stream_idle_timeout`.

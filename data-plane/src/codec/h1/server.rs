@@ -209,6 +209,16 @@ impl<I: Io> ServerConn<I> {
         }
     }
 
+    /// The head that is coming in is not waited for any longer: it can be answered once, then the
+    /// connection closes.
+    pub fn abandon_head(&mut self) {
+        self.begin(Version::Http11, false);
+        self.asked = Asked::Plain;
+        self.reader.start(Framing::Empty, false);
+        self.scan = Scan::default();
+        self.wire.rbuf.clear();
+    }
+
     /// The answer to the request at hand is the last one: it says `connection: close`. Without a
     /// request the connection closes at the next [`ServerConn::poll_next`].
     pub fn set_close(&mut self) {

@@ -18,7 +18,7 @@ use crate::codec::{BodyError, RequestHead, ResponseHead, Version};
 use crate::http::exchange::Exchange;
 use crate::http::headers;
 use crate::http::pump::Expired;
-use crate::telemetry::stats::HttpStat;
+use crate::telemetry::stats::{HttpStat, ListenerHttpStat};
 
 /// The pipeline, outermost first.
 pub const ORDER: [&str; 6] = ["recovery", "tracing", "metrics", "logging", "filters", "router"];
@@ -69,8 +69,21 @@ pub fn on_response(ex: &mut Exchange, request: &RequestHead, head: &mut Response
     }
 }
 
+/// A 1xx head leaves; Envoy counts it as a response of its own.
+pub fn on_informational(ex: &mut Exchange) {
+    let (worker, stats) = (ex.worker.id, &ex.manager.stats);
+    stats.http.inc(worker, HttpStat::DownstreamRq1xx);
+    stats.http.inc(worker, HttpStat::DownstreamRqCompleted);
+    stats.listener.inc(worker, ListenerHttpStat::DownstreamRq1xx);
+    stats.listener.inc(worker, ListenerHttpStat::DownstreamRqCompleted);
+}
+
 /// It is over and everything about it is known.
 pub fn finish(ex: &mut Exchange, head: &RequestHead) {
+    if !ex.request_ended && head.version < Version::Http2 {
+        // The stream ends before its request did: to Envoy's codec that is a reset.
+        ex.manager.stats.http.inc(ex.worker.id, HttpStat::DownstreamRqRxReset);
+    }
     for layer in LAYERS.iter().rev() {
         layer.on_end(ex, head);
     }

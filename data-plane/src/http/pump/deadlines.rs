@@ -36,9 +36,16 @@ pub enum Expired {
 impl Expired {
     /// The answer where none has begun.
     #[must_use]
-    pub fn reply(self) -> LocalReply {
+    pub fn reply(self, request_ended: bool) -> LocalReply {
         match self {
-            Self::Idle => LocalReply::stream_idle_timeout(),
+            // Who kept still: the client, or the upstream.
+            Self::Idle => {
+                let mut reply = LocalReply::stream_idle_timeout();
+                if request_ended {
+                    reply.status = http::StatusCode::GATEWAY_TIMEOUT;
+                }
+                reply
+            }
             Self::Request => LocalReply::request_timeout(),
             Self::Route => LocalReply::upstream_timeout(),
             Self::Stream => LocalReply::max_duration(),

@@ -171,9 +171,18 @@ impl RequestTask {
         Poll::Ready(())
     }
 
+    /// Its message broke off in the middle.
+    pub fn broken(&mut self) {
+        self.ex.request_ended = false;
+    }
+
     /// Answers the request at once: what the connection manager itself refuses.
     pub fn refuse<D: Downstream>(&mut self, reply: LocalReply, down: &mut D) {
-        if let Err(panic) = recovery::guard(|| self.reply(reply, down)) {
+        let refused = recovery::guard(|| {
+            pipeline::on_request(&mut self.ex, &mut self.head);
+            self.reply(reply, down);
+        });
+        if let Err(panic) = refused {
             self.recover(&panic, down);
         }
     }
@@ -201,13 +210,16 @@ impl RequestTask {
                     }
                     Poll::Pending => {}
                 }
-            } else if let Poll::Ready(error) = down.poll_closed(cx) {
-                self.client_gone(&error);
-                return Poll::Ready(());
             }
             if moved {
                 self.deadlines.touch(clock::now());
                 continue;
+            }
+            if !matches!(self.response, ResponseSide::Flush)
+                && let Poll::Ready(error) = down.poll_closed(cx)
+            {
+                self.client_gone(&error);
+                return Poll::Ready(());
             }
             if timer.poll(cx, self.deadlines.next()).is_pending() {
                 return Poll::Pending;
@@ -227,7 +239,7 @@ impl RequestTask {
         if expired == Expired::Route {
             self.router.timed_out(&self.ex);
         }
-        self.abort_or_reply(expired.reply(), down);
+        self.abort_or_reply(expired.reply(self.ex.request_ended), down);
     }
 
     /// Answers, or resets where a head has been sent.

@@ -67,6 +67,15 @@ impl RequestTask {
         let manager = Arc::clone(&ex.manager);
         let config = &manager.config;
         if let Err(reply) = headers::check(head, config) {
+            let (worker, http) = (ex.worker.id, &manager.stats.http);
+            match &*reply.details {
+                "path_normalization_failed" => {
+                    http.inc(worker, HttpStat::DownstreamRqFailedPathNormalization);
+                    ex.conn.close_after();
+                }
+                "missing_host_header" => {}
+                _ => http.inc(worker, HttpStat::DownstreamRqNonRelativePath),
+            }
             self.reply(*reply, down);
             return;
         }
@@ -91,6 +100,7 @@ impl RequestTask {
         self.filters = FilterStack::new(&chain);
         if !config.proxy_100_continue && headers::expects_continue(&self.head) {
             self.head.headers.remove(http::header::EXPECT);
+            pipeline::on_informational(&mut self.ex);
             down.push(Outgoing::Informational(ResponseHead::informational(StatusCode::CONTINUE)));
         }
         self.request = RequestSide::Head { next: 0 };

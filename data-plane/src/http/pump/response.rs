@@ -11,6 +11,7 @@ use crate::base::clock;
 use crate::codec::{BodyPart, Downstream, Outgoing, ResetCode, ResponseHead};
 use crate::http::error::{ProxyError, ResponseStage};
 use crate::http::filter::{Emit, PartStep, Parts, ResponseStep, Wake};
+use crate::http::pipeline;
 use crate::http::reply::LocalReply;
 use crate::http::router::UpstreamEvent;
 
@@ -79,6 +80,7 @@ impl RequestTask {
                 filter.on_informational(&mut head, ex);
             }
         }
+        pipeline::on_informational(&mut self.ex);
         down.push(Outgoing::Informational(head));
     }
 

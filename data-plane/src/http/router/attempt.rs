@@ -10,7 +10,7 @@ use super::stream::Stream;
 use crate::base::clock;
 use crate::cluster::connect::ConnectErrorKind;
 use crate::cluster::pool::{LeaseError, Leasing};
-use crate::cluster::{Answered, Cluster, Host};
+use crate::cluster::{Answered, Cluster, Host, LimitKind};
 use crate::codec::{BodyError, BodyPart, Outgoing, RequestHead, ResponseEvent, ResponseHead};
 use crate::http::error::{ErrorKind, ProxyError, Sent};
 use crate::http::exchange::Exchange;
@@ -28,14 +28,22 @@ pub(super) enum Outcome {
 }
 
 enum Phase {
-    /// A connection is awaited.
-    Leasing(Leasing),
+    /// A connection is awaited; what the client sends meanwhile is kept.
+    Leasing(Leasing, Early),
     /// The head was sent, the answer's is awaited.
     Waiting(Stream),
     /// The answer's body comes.
     Answer(Stream),
     /// Nothing is held any more.
     Over,
+}
+
+/// What came from the client before there was a connection.
+#[derive(Default)]
+struct Early {
+    parts: Vec<BodyPart>,
+    bytes: usize,
+    ended: bool,
 }
 
 /// One try at one host.
@@ -46,17 +54,20 @@ pub(super) struct Attempt {
     sent: Sent,
     /// Status of the answer, once its head is here.
     status: Option<u16>,
+    /// The limit on requests that wait was reached.
+    overflowed_pending: bool,
 }
 
 impl Attempt {
     /// Asks for a connection.
     pub(super) fn begin(cluster: Arc<Cluster>, host: Arc<Host>, leasing: Leasing) -> Self {
-        let phase = Phase::Leasing(leasing);
-        Self { cluster, host, phase, sent: Sent::Nothing, status: None }
+        let phase = Phase::Leasing(leasing, Early::default());
+        let sent = Sent::Nothing;
+        Self { cluster, host, phase, sent, status: None, overflowed_pending: false }
     }
 
-    /// Ready when a part may be pushed. Not while a connection is awaited: what the client sends
-    /// stays with the client until there is somebody to send it to.
+    /// Ready when a part may be pushed. While a connection is awaited a little is kept, so that a
+    /// small request is complete whatever becomes of the attempt; the rest stays with the client.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.phase {
             Phase::Waiting(stream) | Phase::Answer(stream) => match ready!(stream.poll_ready(cx)) {
@@ -64,20 +75,32 @@ impl Attempt {
                 // The upstream takes no more; what it answers decides what becomes of this.
                 Err(_) => Poll::Pending,
             },
-            Phase::Leasing(_) | Phase::Over => Poll::Pending,
+            Phase::Leasing(_, early) if early.bytes < PART_BYTES => Poll::Ready(()),
+            Phase::Leasing(..) | Phase::Over => Poll::Pending,
         }
     }
 
     pub(super) fn push(&mut self, part: BodyPart) {
-        if let Phase::Waiting(stream) | Phase::Answer(stream) = &mut self.phase {
-            self.sent = Sent::Body;
-            stream.push(Outgoing::Part(part));
+        match &mut self.phase {
+            Phase::Waiting(stream) | Phase::Answer(stream) => {
+                self.sent = Sent::Body;
+                stream.push(Outgoing::Part(part));
+            }
+            Phase::Leasing(_, early) => {
+                if let BodyPart::Data(data) = &part {
+                    early.bytes += data.len();
+                }
+                early.parts.push(part);
+            }
+            Phase::Over => {}
         }
     }
 
     pub(super) fn end(&mut self) {
-        if let Phase::Waiting(stream) | Phase::Answer(stream) = &mut self.phase {
-            stream.push(Outgoing::End);
+        match &mut self.phase {
+            Phase::Waiting(stream) | Phase::Answer(stream) => stream.push(Outgoing::End),
+            Phase::Leasing(_, early) => early.ended = true,
+            Phase::Over => {}
         }
     }
 
@@ -90,25 +113,25 @@ impl Attempt {
 
     /// What comes next.
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>, head: &RequestHead) -> Poll<Outcome> {
-        if let Phase::Leasing(leasing) = &mut self.phase {
+        if let Phase::Leasing(leasing, early) = &mut self.phase {
             match ready!(Pin::new(leasing).poll(cx)) {
                 Err(error) => return Poll::Ready(Outcome::Failed(self.not_leased(error))),
-                Ok(lease) => match Stream::start(lease, head) {
-                    Err(error) => return Poll::Ready(Outcome::Failed(self.failed(&error))),
-                    Ok(stream) => {
-                        self.sent = Sent::Head;
-                        self.phase = Phase::Waiting(stream);
-                        if !head.ends {
-                            // The client's body is looked at again: somebody takes it now.
-                            cx.waker().wake_by_ref();
-                        }
+                Ok(lease) => {
+                    let early = std::mem::take(early);
+                    match Stream::start(lease, head) {
+                        Err(error) => return Poll::Ready(Outcome::Failed(self.failed(&error))),
+                        Ok(stream) => self.begin_stream(stream, early),
                     }
-                },
+                    if !head.ends {
+                        // The client's body is looked at again: somebody takes it now.
+                        cx.waker().wake_by_ref();
+                    }
+                }
             }
         }
         self.flush(cx);
         match &mut self.phase {
-            Phase::Leasing(_) | Phase::Over => Poll::Pending,
+            Phase::Leasing(..) | Phase::Over => Poll::Pending,
             Phase::Waiting(stream) => match ready!(stream.poll_head(cx)) {
                 Ok(ResponseEvent::Informational(head)) => Poll::Ready(Outcome::Informational(head)),
                 Ok(ResponseEvent::Head(head)) => {
@@ -118,6 +141,12 @@ impl Attempt {
                         self.phase = Phase::Answer(stream);
                     }
                     Poll::Ready(Outcome::Head(head))
+                }
+                Err(BodyError::Closed) if stream.answered() => {
+                    // A head that ends before its end breaks the protocol in Envoy's words.
+                    stream.closed_by_peer();
+                    let error = ProxyError::new(ErrorKind::Protocol, self.sent);
+                    Poll::Ready(Outcome::Failed(error))
                 }
                 Err(error) => {
                     stream.closed_by_peer();
@@ -132,8 +161,30 @@ impl Attempt {
         }
     }
 
-    fn not_leased(&self, error: LeaseError) -> ProxyError {
+    /// Sends the head and what was kept.
+    fn begin_stream(&mut self, mut stream: Stream, early: Early) {
+        self.sent = if early.parts.is_empty() { Sent::Head } else { Sent::Body };
+        let trailers = matches!(early.parts.last(), Some(BodyPart::Trailers(_)));
+        for part in early.parts {
+            stream.push(Outgoing::Part(part));
+        }
+        if early.ended && !trailers {
+            stream.push(Outgoing::End);
+        }
+        self.phase = Phase::Waiting(stream);
+    }
+
+    /// Whether the limit on requests that wait was reached.
+    pub(super) const fn overflowed_pending(&self) -> bool {
+        self.overflowed_pending
+    }
+
+    fn not_leased(&mut self, error: LeaseError) -> ProxyError {
         match error {
+            LeaseError::Overflow(overflow) if overflow.0 == LimitKind::PendingRequests => {
+                self.overflowed_pending = true;
+                ProxyError::new(ErrorKind::Overflow, Sent::Nothing)
+            }
             LeaseError::Overflow(_) => ProxyError::new(ErrorKind::Overflow, Sent::Nothing),
             LeaseError::Connect(error) => {
                 let kind = match error.kind {
@@ -149,7 +200,7 @@ impl Attempt {
 
     fn failed(&self, error: &BodyError) -> ProxyError {
         // An HTTP/1 body that ends before its end breaks the protocol in Envoy's words; before the
-        // head the connection was merely lost.
+        // first byte of an answer the connection was merely lost.
         match (error, &self.phase) {
             (BodyError::Closed, Phase::Answer(Stream::H1(_))) => {
                 ProxyError::new(ErrorKind::Protocol, self.sent)
@@ -167,6 +218,11 @@ impl Attempt {
         self.cluster.stats().response(ex.worker.id, ex.origin(), status);
         let outcome = if status >= 500 { Answered::Error } else { Answered::Success };
         self.host.stats.answered(outcome);
+    }
+
+    /// A 1xx head came; Envoy counts it as a response of its own.
+    pub(super) fn informed(&self, head: &ResponseHead, ex: &Exchange) {
+        self.cluster.stats().response(ex.worker.id, ex.origin(), head.status.as_u16());
     }
 
     /// It ended by itself: complete, or with an error.
@@ -199,7 +255,7 @@ impl Attempt {
         let (worker, stats) = (ex.worker.id, self.cluster.stats());
         match self.phase {
             // The pool counts what is given up while it waits.
-            Phase::Leasing(leasing) => drop(leasing),
+            Phase::Leasing(leasing, _) => drop(leasing),
             Phase::Waiting(stream) | Phase::Answer(stream) => {
                 stats.inc(worker, ClusterStat::UpstreamRqTxReset);
                 stream.cancel();

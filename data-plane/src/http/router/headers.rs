@@ -94,10 +94,12 @@ pub(super) fn prepare(
 
 /// The upstream's head as the client gets it.
 pub(super) fn finish(head: &mut ResponseHead, request: &RequestHead, ex: &Exchange) {
-    let from = ex.times.request_end.unwrap_or(ex.times.start);
-    let taken = clock::now().saturating_duration_since(from);
-    let millis = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
-    head.headers.insert(n::X_ENVOY_UPSTREAM_SERVICE_TIME, HeaderValue::from(millis));
+    // An answer to half a request says nothing about how long the service takes.
+    if let Some(from) = ex.times.request_end {
+        let taken = clock::now().saturating_duration_since(from);
+        let millis = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
+        head.headers.insert(n::X_ENVOY_UPSTREAM_SERVICE_TIME, HeaderValue::from(millis));
+    }
     edit_response(head, request, ex);
 }
 

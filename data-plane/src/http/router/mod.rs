@@ -76,13 +76,14 @@ impl Router {
                 let (status, body) = (direct.status, direct.body.clone());
                 return Err(Box::new(LocalReply::new(status, body, "direct_response")));
             }
+            // Envoy counts a redirect as a direct response too, and as nothing else.
             Decision::Redirect(redirect) => {
-                stats.inc(worker, RouterStat::RqRedirect);
+                stats.inc(worker, RouterStat::RqDirectResponse);
                 let to = location(&route, &redirect_request(head)).unwrap_or_default();
                 return Err(Box::new(moved(redirect.status, &to)));
             }
             Decision::TlsRedirect => {
-                stats.inc(worker, RouterStat::RqRedirect);
+                stats.inc(worker, RouterStat::RqDirectResponse);
                 let to = location_of_tls_redirect(&redirect_request(head));
                 return Err(Box::new(moved(StatusCode::MOVED_PERMANENTLY, &to)));
             }
@@ -99,6 +100,7 @@ impl Router {
         };
         self.timeout = headers::timeout(head, forward, ex);
         ex.upstream.cluster = Some(cluster.clone());
+        ex.upstream.attempts = 1;
         let upstream = ex.worker.pools.upstream(&cluster);
         let Some(pool) = upstream.pick(None) else {
             cluster.stats().response(worker, ex.origin(), 503);
@@ -107,7 +109,6 @@ impl Router {
         let host = Arc::clone(pool.host());
         headers::prepare(head, &host, self.timeout, ex);
         ex.upstream.host = Some(Arc::clone(&host));
-        ex.upstream.attempts = 1;
         self.request_over = head.ends;
         let leasing = pool.lease(LeaseCx { priority, downstream: head.version });
         self.attempt = Some(Attempt::begin(cluster, host, leasing));
@@ -159,6 +160,10 @@ impl Router {
 
     /// A part of the request.
     pub fn push(&mut self, part: BodyPart) {
+        if matches!(part, BodyPart::Trailers(_)) {
+            // Trailers end the message by themselves.
+            self.request_over = true;
+        }
         if let Some(attempt) = &mut self.attempt {
             attempt.push(part);
         }
@@ -188,15 +193,25 @@ impl Router {
             Outcome::Head(mut head) => {
                 attempt.answered(&head, ex);
                 headers::finish(&mut head, request, ex);
+                if head.ends {
+                    self.finish_attempt(None, ex);
+                }
                 UpstreamEvent::Head(head)
             }
-            Outcome::Informational(head) => UpstreamEvent::Informational(head),
+            Outcome::Informational(head) => {
+                attempt.informed(&head, ex);
+                UpstreamEvent::Informational(head)
+            }
             Outcome::Part(part) => UpstreamEvent::Part(part),
             Outcome::End => {
                 self.finish_attempt(None, ex);
                 UpstreamEvent::End
             }
             Outcome::Failed(error) => {
+                if attempt.overflowed_pending() {
+                    // No host was ever asked.
+                    ex.upstream.host = None;
+                }
                 self.finish_attempt(Some(&error), ex);
                 UpstreamEvent::Failed(error)
             }

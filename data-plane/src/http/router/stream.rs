@@ -80,6 +80,14 @@ impl Stream {
         Poll::Ready(part)
     }
 
+    /// Whether an answer over HTTP/1 had begun.
+    pub(super) fn answered(&mut self) -> bool {
+        match self {
+            Self::H1(lease) => lease.conn().answered(),
+            Self::H2(..) => false,
+        }
+    }
+
     /// The other side ended the connection.
     pub(super) fn closed_by_peer(&mut self) {
         match self {

@@ -152,6 +152,8 @@ impl<I: Io> H1<'_, I> {
                 cx.waker().wake_by_ref();
             } else if passed(slow) {
                 http.inc(worker, HttpStat::DownstreamRqHeaderTimeout);
+                self.conn.abandon_head();
+                self.head_from = None;
                 let mut task = begin(Box::new(RequestHead::unknown(Version::Http11)), self.cx);
                 task.refuse(LocalReply::request_header_timeout(), &mut self.conn);
                 self.task = Some(task);

@@ -211,10 +211,11 @@ fn refused(
     if error != ProtocolError::MissingHost {
         http.inc(cx.worker.id, HttpStat::DownstreamCxProtocolError);
     }
-    if matches!(error, ProtocolError::HeadersTooLarge | ProtocolError::TooManyHeaders) {
-        http.inc(cx.worker.id, HttpStat::DownstreamRqTooLarge);
+    let mut task = begin(head, cx);
+    if error != ProtocolError::MissingHost {
+        task.broken();
     }
-    (begin(head, cx), LocalReply::protocol(error))
+    (task, LocalReply::protocol(error))
 }
 
 /// The earlier of two moments, either of which may be never.
