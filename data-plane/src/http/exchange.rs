@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::base::clock::Instant;
 use crate::cluster::{Cluster, Host};
-use crate::codec::{RequestHead, ResponseHead};
+use crate::codec::{RequestHead, ResponseHead, Version};
 use crate::config::route::FilterOverrides;
 use crate::http::chain::Chain;
 use crate::http::conn::ConnInfo;
@@ -60,6 +60,8 @@ pub struct Exchange {
     pub response: Response,
     /// The path as the client sent it, where the request log wants it.
     pub asked_path: Option<HeaderValue>,
+    /// What the client speaks.
+    pub protocol: Version,
     /// The client's last byte is here.
     pub request_ended: bool,
 }

@@ -117,6 +117,10 @@ pub fn client_gone(ex: &mut Exchange, error: &BodyError) {
 /// We reset the client's stream.
 pub fn reset(ex: &mut Exchange) {
     ex.manager.stats.http.inc(ex.worker.id, HttpStat::DownstreamRqTxReset);
+    if ex.protocol < Version::Http2 {
+        // Without frames to say it the connection closes, which Envoy's codec calls a reset too.
+        ex.manager.stats.http.inc(ex.worker.id, HttpStat::DownstreamRqRxReset);
+    }
 }
 
 #[cfg(test)]

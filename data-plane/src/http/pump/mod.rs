@@ -211,15 +211,18 @@ impl RequestTask {
                     Poll::Pending => {}
                 }
             }
-            if moved {
-                self.deadlines.touch(clock::now());
-                continue;
-            }
-            if !matches!(self.response, ResponseSide::Flush)
+            // A client that leaves right after its request is seen once the request is on its way.
+            let begun = !matches!(self.request, RequestSide::Start | RequestSide::Head { .. });
+            if begun
+                && !matches!(self.response, ResponseSide::Flush)
                 && let Poll::Ready(error) = down.poll_closed(cx)
             {
                 self.client_gone(&error);
                 return Poll::Ready(());
+            }
+            if moved {
+                self.deadlines.touch(clock::now());
+                continue;
             }
             if timer.poll(cx, self.deadlines.next()).is_pending() {
                 return Poll::Pending;

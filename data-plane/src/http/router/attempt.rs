@@ -265,12 +265,15 @@ impl Attempt {
     }
 
     /// The route's timeout passed while it was under way.
-    pub(super) fn timed_out(&self, ex: &Exchange) {
+    pub(super) fn timed_out(self, ex: &Exchange) {
         let (worker, stats) = (ex.worker.id, self.cluster.stats());
         stats.inc(worker, ClusterStat::UpstreamRqTimeout);
         self.host.stats.timed_out();
         if self.status.is_none() {
             stats.response(worker, ex.origin(), 504);
+        }
+        if let Phase::Waiting(stream) | Phase::Answer(stream) = self.phase {
+            stream.cancel();
         }
     }
 }

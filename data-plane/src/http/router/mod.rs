@@ -202,7 +202,12 @@ impl Router {
                 attempt.informed(&head, ex);
                 UpstreamEvent::Informational(head)
             }
-            Outcome::Part(part) => UpstreamEvent::Part(part),
+            Outcome::Part(part) => {
+                if matches!(part, BodyPart::Trailers(_)) {
+                    self.finish_attempt(None, ex);
+                }
+                UpstreamEvent::Part(part)
+            }
             Outcome::End => {
                 self.finish_attempt(None, ex);
                 UpstreamEvent::End
@@ -232,8 +237,8 @@ impl Router {
     }
 
     /// The route's timeout passed.
-    pub fn timed_out(&self, ex: &Exchange) {
-        if let Some(attempt) = &self.attempt {
+    pub fn timed_out(&mut self, ex: &Exchange) {
+        if let Some(attempt) = self.attempt.take() {
             attempt.timed_out(ex);
         }
     }

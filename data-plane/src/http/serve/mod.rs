@@ -190,6 +190,7 @@ fn begin(head: Box<RequestHead>, cx: &ConnCx) -> Box<RequestTask> {
         upstream: Upstream::default(),
         response: Response { keep: cx.manager.manager.keeps, ..Response::default() },
         asked_path: None,
+        protocol: head.version,
         request_ended: head.ends,
         view,
     };
