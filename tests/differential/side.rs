@@ -21,7 +21,10 @@ use crate::case::{Case, Family};
 use crate::outcome::{self, Mask, Outcome};
 
 /// Numbers that are compared where the family says nothing else.
-const COUNTERS: &str = r"^(http\.in\.downstream_rq|cluster\.[a-z0-9_]+\.(upstream_rq|external\.upstream_rq|internal\.upstream_rq)|http\.in\.(no_route|no_cluster|rq_)|vhost\.)";
+const COUNTERS: &str = concat!(
+    r"^(http\.in\.(downstream_rq|no_route|no_cluster|rq_)",
+    r"|cluster\.[a-z0-9_]+\.((external|internal)\.)?upstream_rq|vhost\.)"
+);
 
 /// Numbers that depend on time or on which connection is used again.
 const VOLATILE: &str = "_time|_active|_pending|bytes|http1_total";

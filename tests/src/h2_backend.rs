@@ -2,7 +2,7 @@
 //! trailers it was sent, with `grpc-status: 0` where there were none.
 //!
 //! What a path says: `/unary`, `/server` (three parts for one), `/client` (one part for all),
-//! `/bidi` (a part for a part), `/reset` (the stream is reset after the head); all others are as
+//! `/bidi` (a part for a part), `/reset` (the stream is reset at the first part); all others are as
 //! `/bidi`. The request's head comes back in `x-seen-*` headers.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -87,6 +87,7 @@ async fn exchange(request: Request<RecvStream>, mut respond: SendResponse<Bytes>
     let mut send = respond.send_response(head, false)?;
     match parts.uri.path() {
         "/reset" => {
+            h2_client::data(&mut body).await?;
             send.send_reset(Reason::INTERNAL_ERROR);
             return Ok(());
         }

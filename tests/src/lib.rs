@@ -12,5 +12,7 @@ pub mod h2_backend;
 pub mod h2_client;
 pub mod message;
 pub mod proxy;
+pub mod servers;
+pub mod setup;
 pub mod stats;
 pub mod wait;

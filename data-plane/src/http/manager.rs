@@ -116,7 +116,7 @@ impl Manager {
         };
         let chains = Arc::new(Chains::build(config));
         let access_logs: Vec<_> =
-            config.access_log.iter().filter_map(|log| open_log(log, &cx.logs)).collect();
+            config.access_log.iter().filter_map(|log| open(log, &cx.logs)).collect();
         let mappers = &config.local_reply.mappers;
         Self {
             config: Arc::clone(config),
@@ -189,9 +189,8 @@ impl Manager {
     }
 }
 
-/// An access log whose file can be opened; one that cannot is logged and left out.
-#[must_use]
-pub fn open_log(config: &AccessLogConfig, logs: &Logs) -> Option<AccessLog> {
+/// An access log whose file can be opened; the start and the update checked that before.
+fn open(config: &AccessLogConfig, logs: &Logs) -> Option<AccessLog> {
     let format = match &config.format {
         None => Format::default_access_log(),
         Some(format) => Format::compile(format).ok()?,

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -22,13 +22,10 @@ use crate::codec::io::BufferPool;
 use crate::config::listener::{BindAddress, ListenAddress};
 use crate::http::conn::{ConnInfo, Peer, Transport};
 use crate::http::drain::{DrainLevel, LocalDrain};
-use crate::http::entry;
 use crate::http::serve::{ConnCx, WorkerManager, serve};
 use crate::http::worker::Worker;
 use crate::listener::chain::{Facts, select};
 use crate::snapshot::ListenerSpec;
-use crate::telemetry::WorkerId;
-use crate::telemetry::access_log::{Entry, LogType};
 use crate::telemetry::stats::ListenerStat;
 
 /// Spare read buffers that a worker keeps.
@@ -429,14 +426,9 @@ fn begin<I: crate::codec::io::Io + 'static>(
     spec.stats.inc(id, ListenerStat::DownstreamCxTotal);
     spec.stats.inc(id, ListenerStat::DownstreamCxActive);
     let spec = Arc::clone(spec);
-    let began = (!spec.access_logs.is_empty()).then(clock::system_now);
     task::spawn_local("connection", async move {
         let accepted = cx.info.accepted;
-        let info = Rc::clone(&cx.info);
         serve(io, cx).await;
-        if let Some(began) = began {
-            log_connection(&spec, id, &info, began);
-        }
         spec.stats.dec(id, ListenerStat::DownstreamCxActive);
         spec.stats.inc(id, ListenerStat::DownstreamCxDestroy);
         let lived = clock::now().saturating_duration_since(accepted);
@@ -445,23 +437,6 @@ fn begin<I: crate::codec::io::Io + 'static>(
         drop(permit);
     })
     .detach();
-}
-
-/// One line a connection, as the listener's own access logs want it.
-fn log_connection(spec: &ListenerSpec, id: WorkerId, info: &ConnInfo, began: SystemTime) {
-    let entry = Entry {
-        start: Some(began),
-        duration: Some(clock::now().saturating_duration_since(info.accepted)),
-        remote: Some(entry::peer_addr(&info.remote)),
-        direct_remote: Some(entry::peer_addr(&info.remote)),
-        local: Some(entry::peer_addr(&info.local)),
-        connection_id: Some(info.id),
-        log_type: LogType::NotHttp,
-        ..Entry::default()
-    };
-    for log in &spec.access_logs {
-        log.sink.line(id, |out| log.format.write(&entry, out));
-    }
 }
 
 /// The place of the chain among the managers.

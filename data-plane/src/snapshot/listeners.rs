@@ -8,7 +8,7 @@ use crate::config::filter_chain::{FilterChainConfig, NetworkFilters};
 use crate::config::http_manager::{HttpManagerConfig, RouteSource};
 use crate::config::listener::{BindAddress, ListenerConfig, TcpListenerConfig};
 use crate::config::route::RouteConfig;
-use crate::http::manager::{Manager, open_log};
+use crate::http::manager::Manager;
 use crate::http::view::View;
 use crate::route::RouteTable;
 use crate::telemetry::stats::Scope;
@@ -155,11 +155,6 @@ impl Snapshot {
             name: name.clone(),
             chains: tcp.filter_chains.iter().map(chain).collect(),
             default_chain: tcp.default_filter_chain.as_ref().map(chain),
-            access_logs: tcp
-                .access_log
-                .iter()
-                .filter_map(|log| open_log(log, &self.manager_cx.logs))
-                .collect(),
             stats: self.registry.group(Scope::listener(&stat_name)),
             config: Arc::clone(tcp),
         }

@@ -21,7 +21,7 @@ use crate::config::endpoint::EndpointsConfig;
 use crate::config::filter_chain::FilterChainMatch;
 use crate::config::listener::TcpListenerConfig;
 use crate::config::source::ConfigSource;
-use crate::http::manager::{AccessLog, Manager, ManagerCx};
+use crate::http::manager::{Manager, ManagerCx};
 use crate::http::view::Retired;
 use crate::route::RouteTable;
 use crate::telemetry::stats::{Group, ListenerStat, Registry};
@@ -39,8 +39,6 @@ pub struct ListenerSpec {
     pub chains: Vec<ChainSpec>,
     /// The chain for connections that no other takes.
     pub default_chain: Option<ChainSpec>,
-    /// Access logs of its connections.
-    pub access_logs: Vec<AccessLog>,
     /// `listener.<address>.`.
     pub stats: Group<ListenerStat>,
 }

@@ -1,0 +1,89 @@
+//! Wrong words on the command line and in files: one clear line, and the exit code that scripts
+//! rely on.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Command, Output};
+
+use tests::{backend, binaries};
+
+use tests::setup;
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(binaries::data_plane());
+    command.args(arguments).output().expect("the data plane can be started")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs with a bootstrap of this text.
+fn with_bootstrap(text: &str, more: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("b.yaml");
+    fs::write(&file, text).expect("a file");
+    let file = file.to_string_lossy().into_owned();
+    run(&[&["-c", file.as_str()], more].concat())
+}
+
+#[test]
+fn a_wrong_flag_exits_64_and_is_named() {
+    let output = run(&["--no-such-flag"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(said(&output).contains("--no-such-flag"), "{}", said(&output));
+}
+
+#[test]
+fn a_missing_file_exits_64_and_is_named() {
+    let output = run(&["-c", "no/such/file.yaml"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(said(&output).contains("no/such/file.yaml"), "{}", said(&output));
+}
+
+#[test]
+fn broken_yaml_exits_64_with_its_line() {
+    let output = with_bootstrap("admin:\n  address: [\n", &[]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(said(&output).contains("b.yaml:"), "{}", said(&output));
+}
+
+#[test]
+fn an_unknown_field_exits_64_with_its_place_and_a_suggestion() {
+    let output = with_bootstrap("node: {id: a, cluster: b}\nstatic_resource: {}\n", &[]);
+    assert_eq!(output.status.code(), Some(64));
+    let said = said(&output);
+    assert!(said.contains("b.yaml:2:") && said.contains("static_resources"), "{said}");
+}
+
+#[test]
+fn a_broken_rule_exits_64_with_its_path() {
+    let text = "static_resources: {clusters: [{name: a, connect_timeout: 0s}]}\n";
+    let output = with_bootstrap(text, &["--mode", "validate"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(said(&output).contains("clusters[0].connect_timeout"), "{}", said(&output));
+}
+
+#[test]
+fn a_good_file_validates_and_exits_0() {
+    let backend = backend::dead_address();
+    let text = setup::bootstrap(Vec::new(), backend, backend);
+    let output = with_bootstrap(&text, &["--mode", "validate"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("OK") || said(&output).contains("OK"), "{stdout}{}", said(&output));
+}
+
+#[test]
+fn a_port_in_use_exits_1_and_is_named() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let port = taken.local_addr().expect("a bound socket has an address").port();
+    let dead = backend::dead_address();
+    let text = setup::bootstrap(Vec::new(), dead, dead)
+        .replacen("\"port_value\":0", "\"port_value\":00", 1)
+        .replace("\"port_value\":0}", &format!("\"port_value\":{port}}}"))
+        .replace("\"port_value\":00", "\"port_value\":0");
+    let output = with_bootstrap(&text, &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains(&port.to_string()), "{}", said(&output));
+}

@@ -1,0 +1,11 @@
+//! The data plane's binary from outside: real sockets, real files, real signals.
+//!
+//! One file a theme. What only Envoy can tell right from wrong stands in `differential`.
+
+mod bad_input;
+mod drain;
+mod panics;
+mod reload;
+mod seed;
+mod streams;
+mod zero_config;
