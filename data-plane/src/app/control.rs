@@ -4,7 +4,7 @@
 //! ([`Effect`]) is carried out at once; listeners wait until the clusters that the start knows of
 //! are warm (xds-protocol W4), as in Envoy.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,9 +158,13 @@ impl Control {
         }
         self.advance().await?;
         while self.phase < Phase::Live && dynamic.cds.is_none() && dynamic.lds.is_none() {
-            // Only names of static clusters are waited for, each of which is asked for once.
-            let Some(cluster) = self.resolved.recv().await else { break };
-            self.cluster_resolved(&cluster).await?;
+            // Names of static clusters, endpoints and route tables of other sources: each of them
+            // comes, or is given up after its time. Both branches are receives of channels.
+            tokio::select! {
+                Some(cluster) = self.resolved.recv() => self.cluster_resolved(&cluster).await?,
+                Some(event) = self.parts.events.recv() => self.event(event).await?,
+                else => break,
+            }
         }
         self.show();
         Ok(self)
@@ -280,8 +284,7 @@ impl Control {
     async fn cluster_resolved(&mut self, cluster: &Arc<Cluster>) -> Result<(), StartError> {
         let mut effects = Vec::new();
         self.parts.snapshot.resolved(cluster, &mut effects);
-        self.perform(effects).await?;
-        self.advance().await
+        self.perform_and_advance(effects).await
     }
 
     async fn event(&mut self, event: Event<ResourceValue>) -> Result<(), StartError> {
@@ -309,8 +312,13 @@ impl Control {
                 tracing::warn!(type_url, "a response of a type that was never asked for");
             }
         }
-        self.perform(effects).await?;
-        self.advance().await
+        self.perform_and_advance(effects).await
+    }
+
+    /// What cannot be carried out holds up nothing else.
+    async fn perform_and_advance(&mut self, effects: Vec<Effect>) -> Result<(), StartError> {
+        let performed = self.perform(effects).await;
+        self.advance().await.and(performed)
     }
 
     fn update(&mut self, update: xds::Update<ResourceValue>, effects: &mut Vec<Effect>) {
@@ -380,13 +388,30 @@ impl Control {
 
     async fn perform(&mut self, effects: Vec<Effect>) -> Result<(), StartError> {
         let mut failed = None;
-        for effect in effects {
-            if let Err(error) = self.perform_one(effect).await {
-                tracing::error!(%error, "a change could not be carried out");
-                failed = Some(error);
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            let wanted = match &effect {
+                Effect::Subscribe(wanted, _) => Some(wanted.clone()),
+                _ => None,
+            };
+            let Err(error) = self.perform_one(effect).await else { continue };
+            if let Some(wanted) = wanted {
+                // Nobody will ever answer: what waits for it must not wait for ever.
+                let mut more = Vec::new();
+                self.give_up(&wanted, &mut more);
+                effects.extend(more);
             }
+            failed = Some(error);
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    fn give_up(&mut self, wanted: &Wanted, effects: &mut Vec<Effect>) {
+        let snapshot = &mut self.parts.snapshot;
+        match wanted {
+            Wanted::Endpoints(name) => snapshot.give_up_endpoints(name, effects),
+            Wanted::Routes(name) => snapshot.give_up_routes(name, effects),
+        }
     }
 
     async fn perform_one(&mut self, effect: Effect) -> Result<(), StartError> {

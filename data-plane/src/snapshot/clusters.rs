@@ -71,11 +71,11 @@ impl Snapshot {
             return;
         }
         let Some(slot) = self.clusters.remove(name) else { return };
+        self.publish_clusters();
         for cluster in [slot.active, slot.warming].into_iter().flatten() {
             cluster.set_removed();
             self.stop(&cluster, effects);
         }
-        self.publish_clusters();
     }
 
     /// New endpoints for every cluster that reads them under this name.
@@ -85,6 +85,10 @@ impl Snapshot {
         endpoints: &Arc<EndpointsConfig>,
         effects: &mut Vec<Effect>,
     ) {
+        if !self.is_wanted(&Wanted::Endpoints(service.into())) {
+            // It was on its way when the last cluster that reads it went.
+            return;
+        }
         self.endpoints.insert(service.into(), Arc::clone(endpoints));
         for cluster in self.readers(service) {
             cluster.set_endpoints(Arc::clone(endpoints), &build::no_names);
@@ -100,6 +104,12 @@ impl Snapshot {
     /// A load assignment did not come in time, or does not exist: clusters that wait for it serve
     /// without hosts, as in Envoy.
     pub fn give_up_endpoints(&mut self, service: &str, effects: &mut Vec<Effect>) {
+        if !self.is_wanted(&Wanted::Endpoints(service.into())) {
+            return;
+        }
+        // A change of such a cluster does not wait again for what nobody will say any more.
+        let none = || Arc::new(EndpointsConfig::empty(service));
+        self.endpoints.entry(service.into()).or_insert_with(none);
         for cluster in self.readers(service) {
             self.activate(&cluster, effects);
         }
@@ -175,11 +185,11 @@ impl Snapshot {
         }
         let warm = slot.warming.take();
         let old = std::mem::replace(&mut slot.active, warm);
+        self.publish_clusters();
         if let Some(old) = old {
             old.set_removed();
             self.stop(&old, effects);
         }
-        self.publish_clusters();
     }
 
     /// Shows all connection managers the clusters as they are now.

@@ -1,6 +1,6 @@
 //! Listeners and route tables: add, change, warm, remove.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::{ChainSpec, Effect, Handler, ListenerSpec, Origin, Snapshot, Wanted};
 use crate::base::names::{ListenerName, RouteConfigName};
@@ -91,6 +91,10 @@ impl Snapshot {
     /// A route table came by RDS.
     pub fn set_routes(&mut self, config: &Arc<RouteConfig>, effects: &mut Vec<Effect>) {
         let name = config.name.clone();
+        if !self.is_wanted(&Wanted::Routes(name.clone())) {
+            // It was on its way when the last listener that reads it went.
+            return;
+        }
         if self.routes.get(&name).is_some_and(|table| **table.config() == **config) {
             return;
         }
@@ -102,6 +106,9 @@ impl Snapshot {
     /// A route table did not come in time: listeners that wait for it serve, and answer 404, as in
     /// Envoy.
     pub fn give_up_routes(&mut self, name: &RouteConfigName, effects: &mut Vec<Effect>) {
+        if !self.is_wanted(&Wanted::Routes(name.clone())) {
+            return;
+        }
         if !self.routes.contains_key(name) {
             let empty = Arc::new(RouteTable::build(Arc::new(RouteConfig::empty(name.clone()))));
             self.routes.insert(name.clone(), empty);
@@ -181,6 +188,7 @@ impl Snapshot {
     }
 
     fn forget(&mut self, entry: &Entry, effects: &mut Vec<Effect>) {
+        self.draining.extend(entry.managers().map(Arc::downgrade));
         for (_, rds) in rds_of(entry) {
             self.unwant(&Wanted::Routes(rds), effects);
         }
@@ -229,7 +237,9 @@ impl Snapshot {
         self.generation += 1;
         let entries =
             self.listeners.values().flat_map(|slot| slot.active.iter().chain(&slot.warming));
-        for manager in entries.flat_map(Entry::managers).filter(|manager| wanted(manager)) {
+        let serving = entries.flat_map(Entry::managers).cloned();
+        let draining = self.draining.iter().filter_map(Weak::upgrade);
+        for manager in serving.chain(draining).filter(|manager| wanted(manager)) {
             let now = manager.cell.load();
             let routes = manager.rds_name().and_then(|name| self.routes.get(name));
             let routes = routes.unwrap_or(&now.routes);

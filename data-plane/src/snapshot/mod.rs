@@ -13,7 +13,7 @@ mod clusters;
 mod listeners;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::base::names::{ClusterName, ListenerName, RouteConfigName};
 use crate::cluster::{Cluster, ClusterMap};
@@ -120,6 +120,9 @@ pub struct Snapshot {
     map: Arc<ClusterMap>,
     generation: u64,
     retired: Retired,
+    /// Managers of replaced and removed listeners. Their connections may last as long as a drain
+    /// does, and must not go on to hosts that are long gone.
+    draining: Vec<Weak<Manager>>,
 }
 
 impl Snapshot {
@@ -137,6 +140,7 @@ impl Snapshot {
             map: Arc::new(ClusterMap::default()),
             generation: 0,
             retired: Retired::default(),
+            draining: Vec::new(),
         }
     }
 
@@ -149,6 +153,7 @@ impl Snapshot {
     /// Frees what was replaced and is no longer used; to be called now and then.
     pub fn sweep(&mut self) {
         self.retired.sweep();
+        self.draining.retain(|manager| manager.strong_count() > 0);
     }
 
     /// One more needs a resource.
@@ -158,6 +163,11 @@ impl Snapshot {
         if *count == 1 {
             effects.push(Effect::Subscribe(what, source.clone()));
         }
+    }
+
+    /// Whether anybody needs a resource.
+    fn is_wanted(&self, what: &Wanted) -> bool {
+        self.wanted.contains_key(what)
     }
 
     /// One less needs a resource; what nobody needs is forgotten.

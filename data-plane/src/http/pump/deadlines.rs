@@ -93,6 +93,12 @@ impl Deadlines {
         self.route = None;
     }
 
+    /// The upstream answers: whether all of the request arrives does not matter any more
+    /// (`request_timeout` "is disarmed … when the response is initiated").
+    pub fn response_started(&mut self) {
+        self.request = None;
+    }
+
     /// Something moved.
     pub fn touch(&mut self, now: Instant) {
         self.moved = now;
@@ -103,6 +109,19 @@ impl Deadlines {
     pub fn next(&self) -> Option<Instant> {
         let idle = self.idle.map(|d| self.moved + d);
         [idle, self.request, self.route, self.stream].into_iter().flatten().min()
+    }
+
+    /// The one that has passed; it is told once. Idleness begins anew, so that an answer to it has
+    /// its time to leave.
+    pub fn take_expired(&mut self, now: Instant) -> Option<Expired> {
+        let expired = self.expired(now)?;
+        match expired {
+            Expired::Idle => self.moved = now,
+            Expired::Request => self.request = None,
+            Expired::Route => self.route = None,
+            Expired::Stream => self.stream = None,
+        }
+        Some(expired)
     }
 
     /// The one that has passed, the most telling first.
@@ -142,5 +161,26 @@ mod tests {
         deadlines.touch(start + second * 8);
         assert_eq!(deadlines.next(), Some(start + second * 18));
         assert_eq!(deadlines.expired(start + second * 18), Some(Expired::Idle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_deadline_is_told_once_and_idleness_begins_anew() {
+        let start = clock::now();
+        let second = Duration::from_secs(1);
+        let mut deadlines = Deadlines::new(start, Some(second), Some(second), Some(second));
+        let now = start + second;
+        assert_eq!(deadlines.take_expired(now), Some(Expired::Request));
+        assert_eq!(deadlines.take_expired(now), Some(Expired::Stream));
+        assert_eq!(deadlines.take_expired(now), Some(Expired::Idle));
+        assert_eq!(deadlines.take_expired(now), None);
+        assert_eq!(deadlines.next(), Some(now + second));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_began_disarms_the_requests_timeout() {
+        let start = clock::now();
+        let mut deadlines = Deadlines::new(start, None, Some(Duration::from_secs(1)), None);
+        deadlines.response_started();
+        assert_eq!(deadlines.next(), None);
     }
 }

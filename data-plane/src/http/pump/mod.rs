@@ -103,6 +103,8 @@ pub struct RequestTask {
     deadlines: Deadlines,
     reply_for: ReplyFor,
     mode: Mode,
+    /// The layers have seen the request, so they are told its end too.
+    begun: bool,
 }
 
 /// Whether the machine still runs.
@@ -140,6 +142,7 @@ impl RequestTask {
             collected_for: 0,
             deadlines,
             mode: Mode::Running,
+            begun: false,
         }
     }
 
@@ -155,16 +158,19 @@ impl RequestTask {
             Mode::Running => match recovery::guard(|| self.advance(cx, down, timer)) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(())) => {}
-                Err(panic) => self.recover(&panic, down),
+                Err(panic) => self.recover_or_reset(&panic, down),
             },
             Mode::Flushing => {}
         }
         if self.mode == Mode::Flushing {
             // The client may take its time with the last bytes; the idle deadline still holds.
-            let timed_out = timer.poll(cx, self.deadlines.next()).is_ready()
-                && self.deadlines.expired(clock::now()).is_some();
-            if !timed_out && down.poll_flush(cx).is_pending() {
-                return Poll::Pending;
+            while down.poll_flush(cx).is_pending() {
+                if timer.poll(cx, self.deadlines.next()).is_pending() {
+                    return Poll::Pending;
+                }
+                if self.deadlines.take_expired(clock::now()).is_some() {
+                    break;
+                }
             }
         }
         self.finish();
@@ -179,11 +185,11 @@ impl RequestTask {
     /// Answers the request at once: what the connection manager itself refuses.
     pub fn refuse<D: Downstream>(&mut self, reply: LocalReply, down: &mut D) {
         let refused = recovery::guard(|| {
-            pipeline::on_request(&mut self.ex, &mut self.head);
+            self.begin();
             self.reply(reply, down);
         });
         if let Err(panic) = refused {
-            self.recover(&panic, down);
+            self.recover_or_reset(&panic, down);
         }
     }
 
@@ -202,14 +208,18 @@ impl RequestTask {
                 match down.poll_flush(cx) {
                     Poll::Ready(Ok(())) => return Poll::Ready(()),
                     Poll::Ready(Err(error)) => {
-                        // What was broken off by ourselves cannot be flushed and need not be.
-                        if self.mode == Mode::Running {
+                        // What was broken off by ourselves cannot be flushed and need not be; a
+                        // complete response is the client's, whatever becomes of its connection.
+                        if self.mode == Mode::Running && !self.ex.response.complete {
                             self.client_gone(&error);
                         }
                         return Poll::Ready(());
                     }
                     Poll::Pending => {}
                 }
+            } else if let Poll::Ready(Err(error)) = self.flush_early(cx, down) {
+                self.client_gone(&error);
+                return Poll::Ready(());
             }
             // A client that leaves right after its request is seen once the request is on its way.
             let begun = !matches!(self.request, RequestSide::Start | RequestSide::Head { .. });
@@ -227,12 +237,35 @@ impl RequestTask {
             if timer.poll(cx, self.deadlines.next()).is_pending() {
                 return Poll::Pending;
             }
-            if let Some(expired) = self.deadlines.expired(clock::now()) {
+            if let Some(expired) = self.deadlines.take_expired(clock::now()) {
                 self.expire(expired, down);
                 if self.mode == Mode::Flushing {
                     return Poll::Ready(());
                 }
             }
+        }
+    }
+
+    /// The layers see the request, once.
+    fn begin(&mut self) {
+        if !self.begun {
+            self.begun = true;
+            pipeline::on_request(&mut self.ex, &mut self.head);
+        }
+    }
+
+    /// What goes out before the response does, or while a filter holds it back: `100 Continue`
+    /// above all. A body that flows is flushed where it is moved.
+    fn flush_early<D: Downstream>(
+        &self,
+        cx: &mut Context<'_>,
+        down: &mut D,
+    ) -> Poll<Result<(), BodyError>> {
+        match self.response {
+            ResponseSide::Body { .. } | ResponseSide::Flush => Poll::Pending,
+            ResponseSide::Waiting
+            | ResponseSide::HeldHead { .. }
+            | ResponseSide::HeldBody { .. } => down.poll_flush(cx),
         }
     }
 
@@ -282,6 +315,15 @@ impl RequestTask {
         pipeline::client_gone(&mut self.ex, error);
     }
 
+    /// Should the layers themselves be what panics, no 500 can be made: the stream is reset.
+    fn recover_or_reset<D: Downstream>(&mut self, panic: &recovery::Caught, down: &mut D) {
+        if recovery::guard(|| self.recover(panic, down)).is_err() {
+            self.mode = Mode::Flushing;
+            self.response = ResponseSide::Flush;
+            down.push(Outgoing::Reset(ResetCode::Internal));
+        }
+    }
+
     /// A panic was caught: 500 where no head has been sent, else a reset. Nothing of the request's
     /// own is called again.
     fn recover<D: Downstream>(&mut self, panic: &recovery::Caught, down: &mut D) {
@@ -325,18 +367,19 @@ impl RequestTask {
             return;
         }
         self.mode = Mode::Over;
+        let _begun = recovery::guard(|| self.begin());
         let Self { head, ex, filters, router, .. } = self;
-        let recorded = recovery::guard(|| {
-            router.cancel(ex);
-            for filter in filters.made() {
-                filter.on_done(ex);
+        if let Err(panic) = recovery::guard(|| router.cancel(ex)) {
+            let _logged = recovery::guard(|| pipeline::panicked(ex, head, &panic));
+        }
+        for filter in filters.made() {
+            // Each by itself: one that panics keeps no other from its end.
+            if let Err(panic) = recovery::guard(|| filter.on_done(ex)) {
+                let _logged = recovery::guard(|| pipeline::panicked(ex, head, &panic));
             }
-        });
-        if let Err(panic) = recorded {
-            pipeline::panicked(ex, head, &panic);
         }
         if let Err(panic) = recovery::guard(|| pipeline::finish(ex, head)) {
-            pipeline::panicked(ex, head, &panic);
+            let _logged = recovery::guard(|| pipeline::panicked(ex, head, &panic));
         }
     }
 }

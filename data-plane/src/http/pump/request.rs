@@ -14,7 +14,7 @@ use crate::codec::{BodyError, BodyPart, Downstream, Outgoing, ResponseHead};
 use crate::http::chain::FilterStack;
 use crate::http::filter::{Over, PartStep, Parts, Step};
 use crate::http::reply::LocalReply;
-use crate::http::{headers, pipeline, request_id};
+use crate::http::{headers, request_id};
 use crate::telemetry::stats::{HttpStat, RouterStat};
 
 /// What became of parts on their way through the filters.
@@ -62,8 +62,8 @@ impl RequestTask {
 
     /// What the connection manager does before any filter sees the head.
     fn prepare<D: Downstream>(&mut self, down: &mut D) {
+        self.begin();
         let Self { head, ex, .. } = self;
-        pipeline::on_request(ex, head);
         let manager = Arc::clone(&ex.manager);
         let config = &manager.config;
         if let Err(reply) = headers::check(head, config) {
@@ -357,10 +357,16 @@ impl RequestTask {
         let waited = std::mem::replace(&mut self.request, RequestSide::Done);
         let RequestSide::Wait { held, then } = waited else { return };
         let Self { ex, filters, .. } = self;
-        let step = match filters.get(held.at, ex) {
+        let mut step = match filters.get(held.at, ex) {
             None => Step::Continue,
             Some(filter) => filter.on_wake(wake, ex),
         };
+        if let (Step::Wait(future), Resume::Body) = (&mut step, then) {
+            // It waits on, with the part: what comes after it stays behind it.
+            let future = std::mem::replace(future, Box::pin(std::future::pending()));
+            self.request = RequestSide::Wait { held: Held { future, ..held }, then };
+            return;
+        }
         if !self.take_step(held.at, step, down) {
             return;
         }

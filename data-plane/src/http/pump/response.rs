@@ -147,6 +147,7 @@ impl RequestTask {
 
     fn send_head<D: Downstream>(&mut self, head: ResponseHead, body: ResponseBody, down: &mut D) {
         self.ex.times.response_head = Some(clock::now());
+        self.deadlines.response_started();
         let ends = head.ends;
         self.push_head(head, down);
         if ends {

@@ -64,15 +64,16 @@ impl<I: Io> H1<'_, I> {
             if level == DrainLevel::Abort {
                 return Poll::Ready(());
             }
+            if level >= DrainLevel::Close {
+                // An answer that has not begun says so: the client sends nothing more here.
+                self.conn.set_close();
+            }
             if let Some(task) = &mut self.task {
                 if task.poll(cx, &mut self.conn, &mut self.timer).is_pending() {
                     return Poll::Pending;
                 }
                 self.request_over();
                 continue;
-            }
-            if level >= DrainLevel::Close {
-                self.conn.set_close();
             }
             match self.conn.poll_next(cx) {
                 Poll::Ready(Incoming::Closed) => return Poll::Ready(()),
