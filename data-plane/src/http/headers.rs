@@ -59,10 +59,11 @@ const INTERNAL: [HeaderName; 14] = [
 ];
 
 /// Headers that nobody outside may set at an edge.
-const EDGE: [HeaderName; 4] = [
+const EDGE: [HeaderName; 5] = [
     n::X_ENVOY_DECORATOR_OPERATION,
     n::X_ENVOY_DOWNSTREAM_SERVICE_CLUSTER,
     n::X_ENVOY_DOWNSTREAM_SERVICE_NODE,
+    n::X_ENVOY_ORIGINAL_HOST,
     n::X_ENVOY_ORIGINAL_PATH,
 ];
 
@@ -161,6 +162,7 @@ pub fn sanitize_request(
     local: &LocalInfo,
 ) -> ClientFacts {
     remove_hop_by_hop(head);
+    join_lines(&mut head.headers, n::X_FORWARDED_FOR);
     let single_xff = !head.headers.contains_key(n::X_FORWARDED_FOR);
     let (address, trusted_single) = if config.client.use_remote_address {
         let address = edge_address(head, config, conn);
@@ -223,8 +225,8 @@ fn append_forwarded(
     if !client.skip_xff_append
         && let Some(remote) = conn.remote_ip()
     {
-        let shown = if remote.is_loopback() { local.address } else { remote };
-        let shown = match shown {
+        let shown = match remote {
+            loopback if loopback.is_loopback() => local.address,
             IpAddr::V4(v4) if client.represent_ipv4_as_mapped_ipv6 => {
                 IpAddr::V6(v4.to_ipv6_mapped())
             }
@@ -269,9 +271,14 @@ fn address_in_xff(headers: &HeaderMap, skip: usize) -> (Option<IpAddr>, bool) {
 }
 
 fn set_scheme(head: &mut RequestHead, config: &HttpManagerConfig, conn: &ConnInfo) {
+    let overwrite = |head: &mut RequestHead, scheme: &'static str| {
+        // `scheme_to_overwrite` is what the next hop is told, too.
+        head.headers.insert(n::X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+        Some(HeaderValue::from_static(scheme))
+    };
     head.scheme = match config.identity.scheme {
-        SchemeTransformation::Http => Some(HeaderValue::from_static("http")),
-        SchemeTransformation::Https => Some(HeaderValue::from_static("https")),
+        SchemeTransformation::Http => overwrite(head, "http"),
+        SchemeTransformation::Https => overwrite(head, "https"),
         SchemeTransformation::Keep | SchemeTransformation::MatchUpstream => {
             if head.scheme.is_some() {
                 return;
@@ -322,6 +329,21 @@ fn identify(head: &mut RequestHead, config: &HttpManagerConfig, local: &LocalInf
 fn append_via(headers: &mut HeaderMap, via: &HeaderValue) {
     if let Ok(text) = via.to_str() {
         append_joined(headers, header::VIA, text, ", ");
+    }
+}
+
+/// Makes one line of a list header that came as several (RFC 9110 §5.3), as Envoy does: who sends
+/// a second line can hide nothing behind the first.
+fn join_lines(headers: &mut HeaderMap, name: HeaderName) {
+    let mut lines = headers.get_all(&name).iter();
+    let (Some(first), Some(_)) = (lines.next(), lines.next()) else { return };
+    let mut joined = first.as_bytes().to_vec();
+    for line in headers.get_all(&name).iter().skip(1) {
+        joined.push(b',');
+        joined.extend_from_slice(line.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(name, value);
     }
 }
 

@@ -26,3 +26,6 @@ pub mod timer;
 pub mod trace;
 pub mod view;
 pub mod worker;
+
+#[cfg(test)]
+mod tests;

@@ -66,6 +66,8 @@ names! {
     X_ENVOY_UPSTREAM_SERVICE_TIME = "x-envoy-upstream-service-time";
     /// Who the callers' certificates say they are.
     X_FORWARDED_CLIENT_CERT = "x-forwarded-client-cert";
+    /// A limit of the caller's on how long the upstream's stream may last.
+    X_ENVOY_UPSTREAM_STREAM_DURATION_MS = "x-envoy-upstream-stream-duration-ms";
     /// Who asked, and for whom.
     X_FORWARDED_FOR = "x-forwarded-for";
     /// Host before a rewrite.

@@ -185,3 +185,6 @@ impl Snapshot {
         effects.push(Effect::Unsubscribe(what.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests;

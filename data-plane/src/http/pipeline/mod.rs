@@ -56,7 +56,8 @@ pub fn on_response(ex: &mut Exchange, request: &RequestHead, head: &mut Response
     let worker = ex.worker.id;
     head.version = request.version;
     headers::finish_response(head, &ex.manager.config, &ex.worker.date());
-    if ex.manager.config.request_id.always_set_in_response
+    let traced = request.headers.contains_key(crate::http::names::X_ENVOY_FORCE_TRACE);
+    if (ex.manager.config.request_id.always_set_in_response || traced)
         && let Some(id) = request.headers.get(crate::http::names::X_REQUEST_ID)
     {
         head.headers.insert(crate::http::names::X_REQUEST_ID, id.clone());

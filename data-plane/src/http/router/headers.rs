@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use crate::base::clock;
 use crate::cluster::Host;
@@ -15,6 +15,20 @@ use crate::http::names as n;
 use crate::route::{OriginalHeaders, RequestFields};
 use crate::telemetry::access_log::LogType;
 
+/// What a caller tells the router alone; the next hop does not see it. Retries read them first.
+const FOR_THE_ROUTER: [HeaderName; 10] = [
+    n::X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT,
+    n::X_ENVOY_MAX_RETRIES,
+    n::X_ENVOY_RETRIABLE_HEADER_NAMES,
+    n::X_ENVOY_RETRIABLE_STATUS_CODES,
+    n::X_ENVOY_RETRY_GRPC_ON,
+    n::X_ENVOY_RETRY_ON,
+    n::X_ENVOY_UPSTREAM_ALT_STAT_NAME,
+    n::X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS,
+    n::X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE,
+    n::X_ENVOY_UPSTREAM_STREAM_DURATION_MS,
+];
+
 /// The timeout that holds: the route's, or what a trusted caller asks for in
 /// `x-envoy-upstream-rq-timeout-ms` (`FilterUtility::finalTimeout`).
 pub(super) fn timeout(
@@ -22,6 +36,13 @@ pub(super) fn timeout(
     forward: &Forward,
     _ex: &Exchange,
 ) -> Option<Duration> {
+    // Nearly no request carries one.
+    if !head.headers.keys().any(|name| name.as_str().starts_with("x-envoy-")) {
+        return forward.timeout;
+    }
+    for name in &FOR_THE_ROUTER {
+        head.headers.remove(name);
+    }
     let asked = head.headers.remove(n::X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS);
     let asked = asked.as_ref().and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     match asked {

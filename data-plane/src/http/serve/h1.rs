@@ -133,7 +133,9 @@ impl<I: Io> H1<'_, I> {
             Some(from) => Some(from + config.timeouts.delayed_close.unwrap_or_default()),
             None => after(self.idle_from, config.common.idle_timeout),
         };
-        let slow = self.head_from.and_then(|from| {
+        // What a peer still says after its last answer is dropped and no head.
+        let reading = self.head_from.filter(|_| self.closing_from.is_none());
+        let slow = reading.and_then(|from| {
             let limit = config.timeouts.request_headers;
             earlier(after(from, limit), after(from, config.timeouts.stream_idle))
         });
