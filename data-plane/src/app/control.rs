@@ -157,7 +157,9 @@ impl Control {
             self.watch_all(TypeUrl::CLUSTER, source, "cluster_manager.cds.").await?;
         }
         self.advance().await?;
-        while self.phase < Phase::Live && dynamic.cds.is_none() && dynamic.lds.is_none() {
+        // What a management server has to say may take for ever, and a signal to end must not wait.
+        let local = dynamic.cds.is_none() && dynamic.lds.is_none() && dynamic.ads.is_none();
+        while self.phase < Phase::Live && local {
             // Names of static clusters, endpoints and route tables of other sources: each of them
             // comes, or is given up after its time. Both branches are receives of channels.
             tokio::select! {

@@ -17,3 +17,6 @@ pub use control::{Command, Handle};
 pub use load::{LoadError, Loaded, Sources};
 pub use setup::{Compat, DrainStrategy, Setup};
 pub use start::{Running, StartError, start};
+
+#[cfg(test)]
+mod tests;

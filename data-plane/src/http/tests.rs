@@ -8,6 +8,7 @@ mod heads;
 mod panics;
 mod requests;
 mod sizes;
+mod streams;
 
 use std::path::PathBuf;
 use std::rc::Rc;

@@ -19,7 +19,7 @@ async fn trailing(mut stream: TcpStream) {
     }
 }
 
-fn filter(at: &str) -> String {
+pub(super) fn filter(at: &str) -> String {
     format!(
         "{{name: p, is_optional: true, typed_config: {{\
          \"@type\": type.googleapis.com/xds.type.v3.TypedStruct, \
