@@ -328,7 +328,7 @@ impl Control {
         for refused in &update.rejected {
             self.parts.metrics.config_update(&kind, UpdateResult::Rejected);
             let (name, problems) = (&refused.name, &refused.problems);
-            tracing::warn!(kind, %name, %problems, "a resource was refused; the last good one stays");
+            tracing::warn!(kind, %name, %problems, "a resource was refused, the last good stays");
         }
         let snapshot = &mut self.parts.snapshot;
         for changed in update.changed {

@@ -1,4 +1,4 @@
-//! Reading configuration: files and `--config-yaml` → a validated bootstrap, or all that is wrong.
+//! Reading configuration: files and `--config-yaml` → a valid bootstrap, or all that is wrong.
 //!
 //! `--mode validate` and a start go through the same functions.
 

@@ -61,6 +61,10 @@ fn loaded(yaml: &str, folder: &Path) -> Loaded {
     load::load_text("test.yaml", &yaml).expect("the test's own bootstrap")
 }
 
+/// The connection manager's message.
+const HCM: &str = "type.googleapis.com/envoy.extensions.filters.network.\
+                   http_connection_manager.v3.HttpConnectionManager";
+
 /// A listener whose connection manager gets its routes from `source`, and clusters.
 fn bootstrap(source: &str, clusters: &str) -> String {
     format!(
@@ -70,7 +74,7 @@ static_resources:
   - name: l
     address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
     filter_chains: [{{filters: [{{name: hcm, typed_config: {{
-      "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
+      "@type": "{HCM}",
       stat_prefix: in, {source},
       http_filters: [{{name: router, typed_config: {{
         "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}]

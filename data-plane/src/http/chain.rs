@@ -1,7 +1,7 @@
 //! The HTTP filters of a connection manager, built once, and those of one request.
 //!
-//! A [`Chain`] is shared by all workers. A [`FilterStack`] holds one request's filters; each is made
-//! when its turn comes, so that what a route says about it is looked up then, and a filter that
+//! A [`Chain`] is shared by all workers. A [`FilterStack`] holds one request's filters; each is
+//! made when its turn comes, so that what a route says about it is looked up then, and a filter that
 //! clears the route cache changes what the later ones see. A response passes all filters of the
 //! chain, so the missing ones are made then.
 
@@ -130,7 +130,7 @@ enum Slot {
 /// The filters of one request.
 pub struct FilterStack {
     chain: Arc<Chain>,
-    // Inline for the usual handful of filters, so that a request allocates one box a filter and no list.
+    // Inline for the usual handful of filters: a request allocates a box a filter and no list.
     slots: SmallVec<[Slot; 4]>,
 }
 

@@ -172,7 +172,7 @@ fn bootstrap(options: &str, filters: &str, routes: &str, port: u16) -> String {
   - name: l
     address: {{socket_address: {{address: 127.0.0.1, port_value: 8000}}}}
     filter_chains: [{{filters: [{{name: hcm, typed_config: {{
-      "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
+      "@type": "{HCM}",
       stat_prefix: in, {options}
       http_filters: [{filters} {{name: router, typed_config: {{
         "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}],
@@ -267,6 +267,10 @@ async fn read_head(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
         }
     }
 }
+
+/// The connection manager's message.
+const HCM: &str = "type.googleapis.com/envoy.extensions.filters.network.\
+                   http_connection_manager.v3.HttpConnectionManager";
 
 /// Answers every request with its own head.
 async fn mirror(mut stream: TcpStream) {

@@ -329,7 +329,7 @@ fn listeners_share_a_route_table_until_the_last_is_gone() {
     assert_eq!(rig.listener(&rds("o", "r")), ["listen o"], "the routes are here");
     assert_eq!(rig.remove_listener("l"), ["unlisten l"]);
     assert_eq!(rig.remove_listener("m"), ["unlisten m"]);
-    assert_eq!(rig.remove_listener("n"), ["unlisten o", "-rds r"]);
+    assert_eq!(rig.remove_listener("o"), ["unlisten o", "-rds r"]);
 }
 
 #[test]

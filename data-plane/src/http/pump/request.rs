@@ -14,7 +14,7 @@ use crate::codec::{BodyError, BodyPart, Downstream, Outgoing, ResponseHead};
 use crate::http::chain::FilterStack;
 use crate::http::filter::{Over, PartStep, Parts, Step};
 use crate::http::reply::LocalReply;
-use crate::http::{headers, request_id};
+use crate::http::{headers, pipeline, request_id};
 use crate::telemetry::stats::{HttpStat, RouterStat};
 
 /// What became of parts on their way through the filters.

@@ -47,7 +47,7 @@ impl RequestTask {
         match router.poll_event(cx, head, ex) {
             Poll::Pending => false,
             Poll::Ready(UpstreamEvent::Informational(head)) => {
-                // Envoy lets 1xx answers through only where it is told to leave 100 to the upstream.
+                // Envoy lets 1xx through only where it is told to leave 100 to the upstream.
                 if self.ex.manager.config.proxy_100_continue {
                     self.informational(head, down);
                 }
