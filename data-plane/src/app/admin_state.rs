@@ -402,7 +402,7 @@ fn cluster_view(cluster: &Arc<Cluster>, origin: Origin) -> ClusterView {
         default_priority: thresholds(&config.circuit_breakers.default),
         high_priority: thresholds(&config.circuit_breakers.high),
         outlier: None,
-        hosts: cluster.hosts().hosts().iter().map(|host| host_view(host)).collect(),
+        hosts: cluster.hosts().hosts().iter().map(host_view).collect(),
     }
 }
 

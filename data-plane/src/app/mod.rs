@@ -1,7 +1,8 @@
 //! L9: the only place that knows everyone: build, wire channels, wait, drain.
 //!
 //! [`start`] makes a data plane on the current runtime, which becomes its control runtime; a
-//! program may run several. It ends when its [`Handle`] says so, and nothing process-wide is left behind.
+//! program may run several. It ends when its [`Handle`] says so, and nothing process-wide is left
+//! behind.
 
 mod admin_state;
 pub mod cli;

@@ -204,6 +204,8 @@ fn write_bootstrap(out: &mut String, zero: &ZeroConfig, builtin: bool) -> std::f
     } else {
         ("", "")
     };
+    let (host, port) = (&backend.host, backend.port);
+    let upstream = format!("{{socket_address: {{address: {host:?}, port_value: {port}}}}}");
     writeln!(out, "node: {{id: zero-config, cluster: zero-config}}")?;
     writeln!(out, "admin: {{address: {}}}", address(&admin.host, admin.port))?;
     writeln!(out, "layered_runtime: {{layers: [{{name: zero-config, static_layer: ")?;
@@ -251,10 +253,6 @@ http_connection_manager.v3.HttpConnectionManager
         name = backend.name,
         request = seconds(timeouts.request),
         connect = seconds(timeouts.connect),
-        upstream = format!(
-            "{{socket_address: {{address: {:?}, port_value: {}}}}}",
-            backend.host, backend.port
-        ),
     )?;
     if builtin {
         write!(

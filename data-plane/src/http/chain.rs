@@ -1,9 +1,9 @@
 //! The HTTP filters of a connection manager, built once, and those of one request.
 //!
 //! A [`Chain`] is shared by all workers. A [`FilterStack`] holds one request's filters; each is
-//! made when its turn comes, so that what a route says about it is looked up then, and a filter that
-//! clears the route cache changes what the later ones see. A response passes all filters of the
-//! chain, so the missing ones are made then.
+//! made when its turn comes, so that what a route says about it is looked up then, and a filter
+//! that clears the route cache changes what the later ones see. A response passes all filters of
+//! the chain, so the missing ones are made then.
 
 use std::sync::Arc;
 
@@ -146,6 +146,12 @@ impl FilterStack {
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
     }
 
     /// What the filter at a place wants to see.

@@ -32,12 +32,11 @@ pub fn assign(
     let given = head.headers.get(X_REQUEST_ID).filter(|v| !v.is_empty());
     let replace = origin == Origin::Edge && !config.preserve_external;
     match given {
-        Some(id) if !replace => {
-            if origin == Origin::Edge && config.pack_trace_reason {
-                let untraced = without_decision(id);
-                head.headers.insert(X_REQUEST_ID, untraced);
-            }
+        Some(id) if !replace && origin == Origin::Edge && config.pack_trace_reason => {
+            let untraced = without_decision(id);
+            head.headers.insert(X_REQUEST_ID, untraced);
         }
+        Some(_) if !replace => {}
         _ if config.generate => {
             head.headers.insert(X_REQUEST_ID, new_id(random));
         }

@@ -61,6 +61,7 @@ pub struct ViewCache {
 #[derive(Debug)]
 struct Cached {
     source: arc_swap::Cache<CellRef, Arc<View>>,
+    #[expect(clippy::redundant_allocation, reason = "a count that no other core touches")]
     local: Rc<Arc<View>>,
 }
 

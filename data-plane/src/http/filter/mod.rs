@@ -1,10 +1,10 @@
 //! What an HTTP filter is, and the registry of those that exist.
 //!
 //! A filter is one folder and one line in [`FILTERS`]. Its `Kind` parses the configuration and
-//! builds a factory, shared by all workers; the factory makes one object a request, which lives on the
-//! request's worker and is called by the request's own task only, synchronously: nothing borrows
-//! the [`Exchange`] across a wait. A filter sees the exchange and its own configuration; never
-//! `snapshot`, `listener`, `xds` or `admin`.
+//! builds a factory, shared by all workers; the factory makes one object a request, which lives on
+//! the request's worker and is called by the request's own task only, synchronously: nothing
+//! borrows the [`Exchange`] across a wait. A filter sees the exchange and its own configuration;
+//! never `snapshot`, `listener`, `xds` or `admin`.
 //!
 //! As in Envoy a reply of any filter passes the response side of *all* filters of the chain; it is
 //! a return value and never a call, so nothing is re-entered.

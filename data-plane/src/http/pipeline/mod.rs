@@ -6,8 +6,8 @@
 //!
 //! [`ORDER`] is that line as data, and a test holds it. Recovery is the outermost: it guards every
 //! step of a request's work, the layers included ([`recovery::guard`]). Tracing, Metrics and
-//! Logging are [`LAYERS`]: each sees a request when it comes in, the response's head on its way out and the
-//! end, the responses in reverse. Filters and router are the request's own task (`pump`).
+//! Logging are [`LAYERS`]: each sees a request when it comes in, the response's head on its way out
+//! and the end, the responses in reverse. Filters and router are the request's own task (`pump`).
 
 mod logging;
 mod metrics;

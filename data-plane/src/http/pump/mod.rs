@@ -42,6 +42,7 @@ struct Held {
 }
 
 /// How far the request's side has come.
+#[expect(clippy::large_enum_variant, reason = "one a request, inside its one allocation")]
 enum RequestSide {
     /// Nothing has looked at the head yet.
     Start,

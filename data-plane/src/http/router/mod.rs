@@ -224,7 +224,7 @@ impl Router {
     }
 
     /// The one place where an attempt's end is told to the host and the counters.
-    fn finish_attempt(&mut self, error: Option<&ProxyError>, ex: &mut Exchange) {
+    fn finish_attempt(&mut self, error: Option<&ProxyError>, ex: &Exchange) {
         let Some(attempt) = self.attempt.take() else { return };
         attempt.finish(error, ex);
     }

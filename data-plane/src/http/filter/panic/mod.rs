@@ -3,7 +3,8 @@
 //! It shows, and lets tests prove through the real binary, that a panic costs one request and
 //! nothing else. It exists by explicit configuration only (contracts §9): on the wire a
 //! `xds.type.v3.TypedStruct` with `type_url`
-//! `type.googleapis.com/gomesh.filters.http.panic.v1.Panic` and value `{path, at}`, `is_optional: true` so that real Envoy takes the same listener.
+//! `type.googleapis.com/gomesh.filters.http.panic.v1.Panic` and value `{path, at}`, `is_optional:
+//! true` so that real Envoy takes the same listener.
 
 mod config;
 
