@@ -208,7 +208,7 @@ impl Control {
             Command::Drain { which, graceful, skip_exit } => {
                 let accept = if skip_exit { Acceptance::Continue } else { Acceptance::Stop };
                 let level = if graceful { DrainLevel::Announce } else { DrainLevel::Close };
-                let over = self.parts.setup.drain_pace();
+                let over = self.parts.setup.drain_plan().over;
                 self.parts.listeners.drain(which, level, over, accept).await;
             }
             Command::Reload(loaded) => {
@@ -422,14 +422,14 @@ impl Control {
                 self.held.push(Effect::Listen(spec));
             }
             Effect::Listen(spec) => {
-                let pace = self.parts.setup.drain_pace();
+                let plan = self.parts.setup.drain_plan();
                 let name = spec.name.clone();
-                let bound = self.parts.listeners.upsert(spec, pace).await;
+                let bound = self.parts.listeners.upsert(spec, plan).await;
                 bound.map_err(|error| StartError::System(format!("listener {name}: {error}")))?;
             }
             Effect::Unlisten(name) => {
                 self.held.retain(|held| !matches!(held, Effect::Listen(l) if l.name == name));
-                self.parts.listeners.remove(&name, self.parts.setup.drain_pace()).await;
+                self.parts.listeners.remove(&name, self.parts.setup.drain_plan()).await;
             }
             Effect::Resolve(cluster) => self.resolve(cluster),
             Effect::Unresolve(name) => drop(self.resolving.remove(&name)),

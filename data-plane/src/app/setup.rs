@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::resource::UnknownFields;
+use crate::http::drain::DrainPlan;
 
 /// How a data plane runs.
 #[derive(Clone, Debug)]
@@ -74,13 +75,14 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// Over which time the connections of a replaced listener are closed.
+    /// How the connections of a replaced listener are closed.
     #[must_use]
-    pub fn drain_pace(&self) -> Duration {
-        match self.drain_strategy {
+    pub fn drain_plan(&self) -> DrainPlan {
+        let over = match self.drain_strategy {
             DrainStrategy::Gradual => self.drain_time,
             DrainStrategy::Immediate => Duration::ZERO,
-        }
+        };
+        DrainPlan { over, until: self.drain_time }
     }
 }
 

@@ -27,6 +27,15 @@ pub enum DrainLevel {
     Abort,
 }
 
+/// How the connections of a listener that is gone are closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainPlan {
+    /// Over which time more and more close after a response; zero: each after its next one.
+    pub over: Duration,
+    /// When those that are left are closed, idle or not.
+    pub until: Duration,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     level: Cell<DrainLevel>,

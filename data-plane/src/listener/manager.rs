@@ -18,7 +18,7 @@ use super::worker::{Acceptance, Command, WorkerHandle};
 use crate::base::names::ListenerName;
 use crate::base::task::{self, Task};
 use crate::config::listener::{BindAddress, TrafficDirection};
-use crate::http::drain::DrainLevel;
+use crate::http::drain::{DrainLevel, DrainPlan};
 use crate::snapshot::ListenerSpec;
 
 /// Connections accepted on the control runtime that wait for a worker.
@@ -83,7 +83,7 @@ impl Listeners {
     pub async fn upsert(
         &mut self,
         spec: Arc<ListenerSpec>,
-        drain: Duration,
+        drain: DrainPlan,
     ) -> Result<(), BindError> {
         let (bound, mut per_worker, shared) = self.bind(&spec)?;
         for (worker, sockets) in self.workers.iter().zip(per_worker.drain(..)) {
@@ -105,7 +105,7 @@ impl Listeners {
     }
 
     /// Stops accepting for a listener and closes its connections over `drain`.
-    pub async fn remove(&mut self, name: &ListenerName, drain: Duration) {
+    pub async fn remove(&mut self, name: &ListenerName, drain: DrainPlan) {
         let Some(old) = self.active.remove(name) else { return };
         for worker in &self.workers {
             worker.send(Command::Remove { listener: name.clone(), drain }).await;

@@ -21,7 +21,7 @@ use crate::base::task::{self, Task};
 use crate::codec::io::BufferPool;
 use crate::config::listener::{BindAddress, ListenAddress};
 use crate::http::conn::{ConnInfo, Peer, Transport};
-use crate::http::drain::{DrainLevel, LocalDrain};
+use crate::http::drain::{DrainLevel, DrainPlan, LocalDrain};
 use crate::http::serve::{ConnCx, WorkerManager, serve};
 use crate::http::worker::Worker;
 use crate::listener::chain::{Facts, select};
@@ -52,15 +52,15 @@ pub enum Command {
         spec: Arc<ListenerSpec>,
         /// This worker's sockets with their places in the list of addresses.
         sockets: Vec<(usize, Socket)>,
-        /// Pace at which the connections of the listener that it replaces are closed.
-        drain: Duration,
+        /// How the connections of the listener that it replaces are closed.
+        drain: DrainPlan,
     },
     /// Stop accepting for that listener, drain its connections.
     Remove {
         /// Which one.
         listener: ListenerName,
-        /// Over which time.
-        drain: Duration,
+        /// How.
+        drain: DrainPlan,
     },
     /// Drain connections; accepting goes on or stops.
     Drain {
@@ -249,7 +249,12 @@ impl State {
         true
     }
 
-    fn listen(&mut self, spec: &Arc<ListenerSpec>, sockets: Vec<(usize, Socket)>, drain: Duration) {
+    fn listen(
+        &mut self,
+        spec: &Arc<ListenerSpec>,
+        sockets: Vec<(usize, Socket)>,
+        drain: DrainPlan,
+    ) {
         let managers = spec
             .chains()
             .map(|chain| {
@@ -269,16 +274,16 @@ impl State {
         }
     }
 
-    fn retire(&mut self, old: Listening, drain: Duration) {
+    fn retire(&mut self, old: Listening, drain: DrainPlan) {
         drop(old.accepting);
         if old.local.drain.active() == 0 {
             return;
         }
-        old.local.drain.announce(drain);
+        old.local.drain.announce(drain.over);
         let drain_flag = old.local.drain.clone();
         // Whoever is still there at the end of the drain time is closed.
         task::spawn_local("drain", async move {
-            tokio::time::sleep(drain).await;
+            tokio::time::sleep(drain.until).await;
             drain_flag.raise(DrainLevel::Close);
         })
         .detach();
