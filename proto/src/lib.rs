@@ -4,7 +4,7 @@
 //! * [`descriptors`]: the reflection pool; costs megabytes, so hold it only while it is needed.
 //! * [`rules`]: constraint rules, unknown and unsupported fields, over wire bytes.
 //! * [`text`]: YAML, JSON and binary files into messages, with places for every error.
-//! * [`write`]: messages as JSON in the form of Envoy's admin interface.
+//! * [`mod@write`]: messages as JSON in the form of Envoy's admin interface.
 //! * [`supplement`]: the few messages that `envoy-types` lacks.
 //! * [`convert`]: between Envoy's well-known types and std's.
 //!

@@ -2,7 +2,8 @@
 //!
 //! A TCP (or Unix) connection is made within the cluster's `connect_timeout`, with Nagle off and
 //! keep-alive as configured. What fails becomes a typed [`ConnectError`] in Envoy's words; nothing
-//! was sent by then, so that a retry is always safe. The bytes of a connection are counted here, nothing is pooled.
+//! was sent by then, so that a retry is always safe. The bytes of a connection are counted here,
+//! nothing is pooled.
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};

@@ -6,7 +6,7 @@
 //! Warm means: a cluster has its endpoints or names (xds-protocol W1, S8), a listener has its route
 //! tables (W2). Until then the old one serves.
 //!
-//! Requests see a change through the [`ViewCell`] of their connection manager: routes, filter
+//! Requests see a change through the `ViewCell` of their connection manager: routes, filter
 //! chains and clusters of one view always belong together.
 
 mod clusters;

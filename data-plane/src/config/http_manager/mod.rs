@@ -103,7 +103,7 @@ pub enum RouteSource {
 pub struct HttpFilterConfig {
     /// `name`: the key of per-route configuration; unique in the chain.
     pub name: Arc<str>,
-    /// Its parsed configuration; [`ExtensionConfig::type_url`] says which filter it is.
+    /// Its parsed configuration; [`ExtensionConfig::message`] says which filter it is.
     pub config: ExtensionConfig,
     /// Off unless a route turns it on.
     pub disabled: bool,
