@@ -189,13 +189,43 @@ fn translate(zero: &ZeroConfig, builtin: Option<bool>) -> String {
     out
 }
 
+fn seconds(duration: Duration) -> String {
+    format!("{:.3}s", duration.as_secs_f64())
+}
+
+/// A place to listen at, which must be an address.
+fn address(host: &str, port: u16) -> String {
+    let host = if host == "localhost" { "127.0.0.1" } else { host };
+    format!("{{socket_address: {{address: {host:?}, port_value: {port}}}}}")
+}
+
 fn write_bootstrap(out: &mut String, zero: &ZeroConfig, builtin: bool) -> std::fmt::Result {
-    let ZeroConfig { proxy, backend, timeouts, admin } = zero;
-    let seconds = |d: Duration| format!("{:.3}s", d.as_secs_f64());
-    let address = |host: &str, port: u16| {
-        let host = if host == "localhost" { "127.0.0.1" } else { host };
-        format!("{{socket_address: {{address: {host:?}, port_value: {port}}}}}")
-    };
+    let admin = address(&zero.admin.host, zero.admin.port);
+    writeln!(out, "node: {{id: zero-config, cluster: zero-config}}")?;
+    writeln!(out, "admin: {{address: {admin}}}")?;
+    writeln!(out, "layered_runtime: {{layers: [{{name: zero-config, static_layer: ")?;
+    writeln!(out, "  {{gomesh.request_log: true, gomesh.trace_start: true}}}}]}}")?;
+    writeln!(out, "static_resources:")?;
+    write_listener(out, zero, builtin)?;
+    write_backend(out, zero)?;
+    if builtin {
+        write!(
+            out,
+            "  - name: gomesh_admin
+    type: STATIC
+    load_assignment:
+      cluster_name: gomesh_admin
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {admin}}}
+"
+        )?;
+    }
+    Ok(())
+}
+
+fn write_listener(out: &mut String, zero: &ZeroConfig, builtin: bool) -> std::fmt::Result {
+    let ZeroConfig { proxy, backend, timeouts, .. } = zero;
     let (metrics_route, panic_filter) = if builtin {
         (
             "              - {match: {path: /metrics}, route: {cluster: gomesh_admin}}\n",
@@ -204,16 +234,9 @@ fn write_bootstrap(out: &mut String, zero: &ZeroConfig, builtin: bool) -> std::f
     } else {
         ("", "")
     };
-    let (host, port) = (&backend.host, backend.port);
-    let upstream = format!("{{socket_address: {{address: {host:?}, port_value: {port}}}}}");
-    writeln!(out, "node: {{id: zero-config, cluster: zero-config}}")?;
-    writeln!(out, "admin: {{address: {}}}", address(&admin.host, admin.port))?;
-    writeln!(out, "layered_runtime: {{layers: [{{name: zero-config, static_layer: ")?;
-    writeln!(out, "  {{gomesh.request_log: true, gomesh.trace_start: true}}}}]}}")?;
     write!(
         out,
-        "static_resources:
-  listeners:
+        "  listeners:
   - name: proxy
     address: {listen}
     filter_chains:
@@ -238,7 +261,20 @@ http_connection_manager.v3.HttpConnectionManager
               routes:
 {metrics_route}              - match: {{prefix: /}}
                 route: {{cluster: {name:?}, timeout: {request}}}
-  clusters:
+",
+        listen = address(&proxy.host, proxy.port),
+        idle = seconds(timeouts.idle),
+        name = backend.name,
+        request = seconds(timeouts.request),
+    )
+}
+
+fn write_backend(out: &mut String, zero: &ZeroConfig) -> std::fmt::Result {
+    let ZeroConfig { backend, timeouts, .. } = zero;
+    let (name, host, port) = (&backend.name, &backend.host, backend.port);
+    write!(
+        out,
+        "  clusters:
   - name: {name:?}
     type: STRICT_DNS
     connect_timeout: {connect}
@@ -246,29 +282,10 @@ http_connection_manager.v3.HttpConnectionManager
       cluster_name: {name:?}
       endpoints:
       - lb_endpoints:
-        - endpoint: {{address: {upstream}}}
+        - endpoint: {{address: {{socket_address: {{address: {host:?}, port_value: {port}}}}}}}
 ",
-        listen = address(&proxy.host, proxy.port),
-        idle = seconds(timeouts.idle),
-        name = backend.name,
-        request = seconds(timeouts.request),
         connect = seconds(timeouts.connect),
-    )?;
-    if builtin {
-        write!(
-            out,
-            "  - name: gomesh_admin
-    type: STATIC
-    load_assignment:
-      cluster_name: gomesh_admin
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{address: {}}}
-",
-            address(&admin.host, admin.port)
-        )?;
-    }
-    Ok(())
+    )
 }
 
 const PANIC_FILTER: &str = "          - name: gomesh.filters.http.panic
