@@ -116,6 +116,12 @@ impl ErrorType {
     }
 }
 
+/// Most series that one instrument has for a service.
+pub(super) const SERIES_MAX: usize = {
+    let (statuses, errors) = (CLASSES.len(), ErrorType::ALL.len());
+    if statuses > errors { statuses } else { errors }
+};
+
 /// What one worker counted for a service.
 #[derive(Debug, Default)]
 struct Block {
