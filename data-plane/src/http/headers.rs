@@ -161,17 +161,25 @@ pub fn sanitize_request(
     conn: &ConnInfo,
     local: &LocalInfo,
 ) -> ClientFacts {
-    remove_hop_by_hop(head);
-    join_lines(&mut head.headers, n::X_FORWARDED_FOR);
-    let single_xff = !head.headers.contains_key(n::X_FORWARDED_FOR);
+    let seen = Seen::in_map(&head.headers);
+    if seen.hop_by_hop || seen.envoy {
+        remove_hop_by_hop(head);
+    }
+    if seen.forwarded {
+        join_lines(&mut head.headers, n::X_FORWARDED_FOR);
+    }
+    let single_xff = !seen.forwarded || !head.headers.contains_key(n::X_FORWARDED_FOR);
     let (address, trusted_single) = if config.client.use_remote_address {
         let address = edge_address(head, config, conn);
         append_forwarded(head, config, conn, local);
         (address, single_xff)
-    } else {
+    } else if seen.forwarded {
         believed_address(&head.headers, config, conn)
+    } else {
+        (conn.remote_ip(), false)
     };
-    if !head.headers.contains_key(n::X_FORWARDED_PROTO) {
+    let untold = !seen.forwarded && !config.client.use_remote_address;
+    if untold || !head.headers.contains_key(n::X_FORWARDED_PROTO) {
         head.headers.insert(n::X_FORWARDED_PROTO, conn.scheme_value());
     }
     set_scheme(head, config, conn);
@@ -181,7 +189,7 @@ pub fn sanitize_request(
             |a| config.client.internal.cidr_ranges.iter().any(|net| net.contains(&a)),
         );
     let edge = !internal && config.client.use_remote_address;
-    clean(head, internal, edge);
+    clean(head, seen, internal, edge);
     // Nobody proved by a certificate who calls, so nobody may say that somebody did.
     if config.client.forward_client_cert != ForwardClientCert::AlwaysForwardOnly
         && conn.transport == Transport::Plain
@@ -193,6 +201,57 @@ pub fn sanitize_request(
         insert_text(&mut head.headers, n::X_ENVOY_EXTERNAL_ADDRESS, &address.to_string());
     }
     ClientFacts { address, internal }
+}
+
+/// Which kinds of fields a head has. Nearly none has one of these, and one walk over its few names
+/// is cheaper than a look-up of each name that would have to go.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// A field of one hop.
+    hop_by_hop: bool,
+    /// `x-envoy-…`.
+    envoy: bool,
+    /// `x-forwarded-…`.
+    forwarded: bool,
+}
+
+impl Seen {
+    fn in_map(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for name in headers.keys() {
+            let name = name.as_str();
+            match name.as_bytes()[0] {
+                b'x' => {
+                    seen.envoy |= name.starts_with("x-envoy-");
+                    seen.forwarded |= name.starts_with("x-forwarded-");
+                }
+                b'c' | b'k' | b'p' | b't' | b'u' => {
+                    seen.hop_by_hop |= matches!(
+                        name,
+                        "connection"
+                            | "keep-alive"
+                            | "proxy-connection"
+                            | "transfer-encoding"
+                            | "upgrade"
+                    );
+                }
+                _ => {}
+            }
+        }
+        seen
+    }
+}
+
+/// A small number as a header's value: those that nearly every message has allocate nothing.
+#[must_use]
+pub fn number(n: u64) -> HeaderValue {
+    const SMALL: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    match n {
+        0..=9 => HeaderValue::from_static(SMALL[(n % 10) as usize]),
+        // The default of a route's timeout.
+        15_000 => HeaderValue::from_static("15000"),
+        _ => HeaderValue::from(n),
+    }
 }
 
 fn remove_hop_by_hop(head: &mut RequestHead) {
@@ -290,14 +349,13 @@ fn set_scheme(head: &mut RequestHead, config: &HttpManagerConfig, conn: &ConnInf
     };
 }
 
-fn clean(head: &mut RequestHead, internal: bool, edge: bool) {
+fn clean(head: &mut RequestHead, seen: Seen, internal: bool, edge: bool) {
     let headers = &mut head.headers;
     if internal {
         headers.insert(n::X_ENVOY_INTERNAL, HeaderValue::from_static("true"));
         return;
     }
-    // Nearly no request carries one, and a walk over its few names is cheaper than 17 look-ups.
-    if !headers.keys().any(|name| name.as_str().starts_with("x-envoy-")) {
+    if !seen.envoy {
         return;
     }
     if edge {
@@ -381,13 +439,15 @@ pub fn expects_continue(head: &RequestHead) -> bool {
 /// `mutateResponseHeaders` and the base headers: hop-by-hop off; via, date and server on.
 pub fn finish_response(head: &mut ResponseHead, config: &HttpManagerConfig, date: &HeaderValue) {
     let headers = &mut head.headers;
-    if head.status != StatusCode::SWITCHING_PROTOCOLS {
-        headers.remove(header::CONNECTION);
-        headers.remove(header::UPGRADE);
+    if Seen::in_map(headers).hop_by_hop {
+        if head.status != StatusCode::SWITCHING_PROTOCOLS {
+            headers.remove(header::CONNECTION);
+            headers.remove(header::UPGRADE);
+        }
+        headers.remove(header::TRANSFER_ENCODING);
+        headers.remove(n::KEEP_ALIVE);
+        headers.remove(n::PROXY_CONNECTION);
     }
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.remove(n::KEEP_ALIVE);
-    headers.remove(n::PROXY_CONNECTION);
     if let Some(via) = &config.identity.via {
         append_via(headers, via);
     }

@@ -35,9 +35,14 @@ pub fn assign(
     start: TraceStart,
     mut random: impl FnMut(&mut [u8]),
 ) -> TraceIds {
-    let given = headers.get(X_TRACE_ID).filter(|v| is_trace_id(v.as_bytes())).cloned();
-    let parent =
-        headers.get(TRACEPARENT).and_then(|v| trace_id_of(v.as_bytes())).map(str::to_owned);
+    // One walk spares three look-ups for a request that brings neither.
+    let brought = headers.keys().any(|name| *name == X_TRACE_ID || *name == TRACEPARENT);
+    let (mut given, mut parent) = (None, None);
+    if brought {
+        given = headers.get(X_TRACE_ID).filter(|v| is_trace_id(v.as_bytes())).cloned();
+        parent = headers.get(TRACEPARENT).and_then(|v| trace_id_of(v.as_bytes()));
+    }
+    let parent = parent.map(str::to_owned);
     let trace_id = match (&given, &parent) {
         (Some(given), _) => given.clone(),
         (None, Some(parent)) => text_value(parent),
@@ -47,7 +52,9 @@ pub fn assign(
         headers.insert(X_TRACE_ID, trace_id.clone());
     }
     if parent.is_none() {
-        headers.remove(TRACEPARENT);
+        if brought {
+            headers.remove(TRACEPARENT);
+        }
         if start == TraceStart::On {
             let own = as_w3c(&trace_id).unwrap_or_else(|| new_id(&mut random));
             headers.insert(TRACEPARENT, new_parent(&own, &mut random));

@@ -74,8 +74,9 @@ pub(super) fn response(
     fields(out, &head.headers, case);
     announced(out, announce, case);
     connection(out, persistence, case);
-    let upgrade = head.headers.get(header::UPGRADE);
-    if let Some(protocol) = upgrade.filter(|_| persistence == Persistence::Upgrade) {
+    if persistence == Persistence::Upgrade
+        && let Some(protocol) = head.headers.get(header::UPGRADE)
+    {
         field(out, &header::UPGRADE, protocol.as_bytes(), case);
     }
     out.put_slice(b"\r\n");

@@ -86,6 +86,12 @@ struct Span {
 
 type Spans = Vec<Span>;
 
+/// A map for those fields that stay and what is likely to be added.
+fn room_for(spans: &Spans) -> HeaderMap {
+    let plain = spans.iter().filter(|span| span.kind.is_none()).count();
+    HeaderMap::with_capacity(plain + SPARE)
+}
+
 fn offset(base: &[u8], part: &[u8]) -> (usize, usize) {
     // Empty slices may point anywhere.
     let start = (part.as_ptr() as usize).wrapping_sub(base.as_ptr() as usize);
@@ -212,7 +218,7 @@ fn request(
         Ok(spans) => spans,
         Err(error) => return Step::Bad(error, None),
     };
-    let headers = HeaderMap::with_capacity(spans.len() + SPARE);
+    let headers = room_for(&spans);
     let mut head = Box::new(RequestHead {
         method,
         scheme,
@@ -332,7 +338,7 @@ pub(super) fn parse_answer(
     *scan = Scan::default();
     let bytes = buf.split_to(len).freeze();
     let parsed = spans.and_then(|spans| {
-        let headers = HeaderMap::with_capacity(spans.len() + SPARE);
+        let headers = room_for(&spans);
         let head = ResponseHead { status, version, headers, ends: false };
         answer(&bytes, spans, head, asked, opts.allow_chunked_length)
     });
@@ -402,8 +408,9 @@ fn answer(
     if let Some(length) = length.filter(|_| told) {
         head.headers.insert(header::CONTENT_LENGTH, length);
     }
+    // `te` means nothing in an answer.
+    hop.te_trailers = false;
     hop.apply(&mut head.headers);
-    head.headers.remove(header::TE);
     if let Some(upgrade) = upgrade {
         head.headers.insert(header::UPGRADE, upgrade);
     }

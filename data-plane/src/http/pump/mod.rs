@@ -222,18 +222,17 @@ impl RequestTask {
                 self.client_gone(&error);
                 return Poll::Ready(());
             }
-            // A client that leaves right after its request is seen once the request is on its way.
-            let begun = !matches!(self.request, RequestSide::Start | RequestSide::Head { .. });
-            if begun
-                && !matches!(self.response, ResponseSide::Flush)
+            if moved {
+                self.deadlines.touch(clock::now());
+                continue;
+            }
+            // Only now, when there is nothing else to do: a client that leaves right after its
+            // request is seen once the request is on its way, and a look costs as much as a read.
+            if !matches!(self.response, ResponseSide::Flush)
                 && let Poll::Ready(error) = down.poll_closed(cx)
             {
                 self.client_gone(&error);
                 return Poll::Ready(());
-            }
-            if moved {
-                self.deadlines.touch(clock::now());
-                continue;
             }
             if timer.poll(cx, self.deadlines.next()).is_pending() {
                 return Poll::Pending;

@@ -11,6 +11,7 @@ use crate::codec::{RequestHead, ResponseHead};
 use crate::config::route::Forward;
 use crate::http::entry;
 use crate::http::exchange::Exchange;
+use crate::http::headers::number;
 use crate::http::names as n;
 use crate::route::{OriginalHeaders, RequestFields};
 use crate::telemetry::access_log::LogType;
@@ -78,7 +79,7 @@ pub(super) fn prepare(
     let Some(route) = ex.route() else { return };
     if let Some(timeout) = timeout {
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        head.headers.insert(n::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, HeaderValue::from(millis));
+        head.headers.insert(n::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, number(millis));
     }
     if route.virtual_host().attempt_count.request {
         head.headers.insert(n::X_ENVOY_ATTEMPT_COUNT, HeaderValue::from(1));
@@ -86,13 +87,13 @@ pub(super) fn prepare(
     let method = head.method.clone();
     let scheme = head.scheme.clone();
     // What formats may name besides headers; copies share their bytes.
-    let before = RequestHead {
+    let before = (!route.request_edits().is_empty()).then(|| RequestHead {
         path: head.path.clone(),
         authority: head.authority.clone(),
         scheme: scheme.clone(),
         method: method.clone(),
         ..RequestHead::unknown(head.version)
-    };
+    });
     let mut fields = RequestFields {
         method: method.as_str().as_bytes(),
         scheme: scheme.as_ref().map_or(b"http", |s| s.as_bytes()),
@@ -101,7 +102,9 @@ pub(super) fn prepare(
         headers: &mut head.headers,
     };
     route.finalize_request(&mut fields, OriginalHeaders::Add, &mut |format, now| {
-        let entry = entry::of(ex, &before, LogType::NotSet);
+        // Nothing is rendered without an edit.
+        let Some(before) = &before else { return Vec::new() };
+        let entry = entry::of(ex, before, LogType::NotSet);
         format.render(&entry::with_headers(entry, now))
     });
     if route.rewrites_host_to_upstream()
@@ -119,7 +122,7 @@ pub(super) fn finish(head: &mut ResponseHead, request: &RequestHead, ex: &Exchan
     if let Some(from) = ex.times.request_end {
         let taken = clock::now().saturating_duration_since(from);
         let millis = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
-        head.headers.insert(n::X_ENVOY_UPSTREAM_SERVICE_TIME, HeaderValue::from(millis));
+        head.headers.insert(n::X_ENVOY_UPSTREAM_SERVICE_TIME, number(millis));
     }
     edit_response(head, request, ex);
 }
