@@ -18,6 +18,7 @@ use crate::cluster::pool::Pools;
 use crate::codec::io::BufferPool;
 use crate::http::chain::Chain;
 use crate::http::headers::LocalInfo;
+use crate::http::pump::SpareTasks;
 use crate::http::trace::TraceStart;
 use crate::route::RuntimeKeys;
 use crate::telemetry::WorkerId;
@@ -67,6 +68,8 @@ pub struct Worker {
     pub buffers: Rc<BufferPool>,
     /// A chain without filters.
     pub no_chain: Arc<Chain>,
+    /// Memory for the next requests.
+    pub spare_tasks: SpareTasks,
     rng: RefCell<ChaCha8Rng>,
     date: RefCell<CachedDate>,
     connections: Cell<u64>,
@@ -96,6 +99,7 @@ impl Worker {
             pools,
             buffers,
             no_chain: Arc::new(Chain::default()),
+            spare_tasks: SpareTasks::default(),
             rng: RefCell::new(ChaCha8Rng::from_seed(seed)),
             date: RefCell::new(CachedDate { second: 0, value: HeaderValue::from_static("") }),
             connections: Cell::new(0),

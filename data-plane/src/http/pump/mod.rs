@@ -10,6 +10,7 @@
 mod deadlines;
 mod request;
 mod response;
+mod spare;
 
 use std::task::{Context, Poll};
 
@@ -28,6 +29,7 @@ use crate::telemetry::flags::ResponseFlags;
 use crate::telemetry::metrics::ErrorType;
 
 pub use deadlines::{Deadlines, Expired};
+pub use spare::{BoxedTask, SpareTasks};
 
 /// Bytes pulled from a side at once.
 pub const PART_BYTES: usize = 64 * 1024;

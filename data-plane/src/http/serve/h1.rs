@@ -8,7 +8,7 @@ use crate::codec::h1::ServerConn;
 use crate::codec::io::Io;
 use crate::codec::{Incoming, RequestHead, Version};
 use crate::http::drain::DrainLevel;
-use crate::http::pump::RequestTask;
+use crate::http::pump::BoxedTask;
 use crate::http::reply::LocalReply;
 use crate::http::timer::Timer;
 use crate::telemetry::stats::HttpStat;
@@ -17,7 +17,7 @@ struct H1<'c, I> {
     conn: ServerConn<I>,
     cx: &'c ConnCx,
     timer: Timer,
-    task: Option<Box<RequestTask>>,
+    task: Option<BoxedTask>,
     requests: u32,
     counted: Counted,
     /// Nothing was at hand since then.

@@ -15,7 +15,7 @@ use crate::codec::h2::{ServerConn, ServerStream};
 use crate::codec::io::Io;
 use crate::codec::{Incoming, Version};
 use crate::http::drain::DrainLevel;
-use crate::http::pump::RequestTask;
+use crate::http::pump::BoxedTask;
 use crate::http::timer::Timer;
 use crate::telemetry::stats::HttpStat;
 
@@ -134,7 +134,7 @@ impl<I: Io + 'static> H2<I> {
     }
 }
 
-async fn run(mut request: Box<RequestTask>, mut stream: ServerStream) {
+async fn run(mut request: BoxedTask, mut stream: ServerStream) {
     let mut timer = Timer::default();
     std::future::poll_fn(|cx| request.poll(cx, &mut stream, &mut timer)).await;
 }

@@ -27,7 +27,7 @@ use crate::http::drain::{DrainLevel, Member};
 use crate::http::exchange::{Bytes, Exchange, Response, Times, Upstream};
 use crate::http::headers::ClientFacts;
 use crate::http::manager::Manager;
-use crate::http::pump::RequestTask;
+use crate::http::pump::{BoxedTask, RequestTask};
 use crate::http::reply::LocalReply;
 use crate::http::timer::Timer;
 use crate::http::view::ViewCache;
@@ -166,7 +166,7 @@ fn drain_at(cx: &ConnCx) -> Option<Instant> {
 /// A request begins: from its head to the task that moves it.
 ///
 /// The task is a box of its own, so that an idle connection holds none of a request's state.
-fn begin(head: Box<RequestHead>, cx: &ConnCx) -> Box<RequestTask> {
+fn begin(head: Box<RequestHead>, cx: &ConnCx) -> BoxedTask {
     let view = cx.manager.views.current();
     let ex = Exchange {
         worker: Rc::clone(&cx.worker),
@@ -194,7 +194,7 @@ fn begin(head: Box<RequestHead>, cx: &ConnCx) -> Box<RequestTask> {
         request_ended: head.ends,
         view,
     };
-    Box::new(RequestTask::new(*head, ex))
+    BoxedTask::new(RequestTask::new(*head, ex))
 }
 
 /// A request that broke a rule of the protocol before it became one.
@@ -203,7 +203,7 @@ fn refused(
     head: Option<Box<RequestHead>>,
     cx: &ConnCx,
     version: Version,
-) -> (Box<RequestTask>, LocalReply) {
+) -> (BoxedTask, LocalReply) {
     // As in Envoy nothing of a head that broke the protocol is logged, since nothing of it can be
     // trusted; a head that only lacks its host is whole.
     let whole = head.filter(|_| error == ProtocolError::MissingHost);
