@@ -83,13 +83,19 @@ pub async fn serve<I: Io + 'static>(io: I, cx: ConnCx) {
     count_opened(&cx);
     let codec = cx.manager.manager.config.codec;
     match codec {
-        CodecType::Http2 => h2::serve(io, BytesMut::new(), &cx).await,
+        CodecType::Http2 => Box::pin(h2::serve(io, BytesMut::new(), &cx)).await,
         CodecType::Http1 => h1::serve(h1_conn(io, &cx, &[]), &cx).await,
         CodecType::Auto => {
             if let Some((protocol, io, bytes)) = detect(io, &cx).await {
                 match protocol {
-                    Protocol::Http1 => h1::serve(h1_conn(io, &cx, &bytes), &cx).await,
-                    Protocol::Http2 => h2::serve(io, bytes, &cx).await,
+                    Protocol::Http1 => {
+                        let conn = h1_conn(io, &cx, &bytes);
+                        // Or 4 KiB stay with every idle connection.
+                        drop(bytes);
+                        h1::serve(conn, &cx).await;
+                    }
+                    // Boxed, so that an HTTP/1 connection does not have room for it.
+                    Protocol::Http2 => Box::pin(h2::serve(io, bytes, &cx)).await,
                 }
             }
         }
