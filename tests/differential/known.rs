@@ -1,6 +1,6 @@
 //! Differences that are known, with their reasons: `known.toml`, a section a family.
 //!
-//! A key is `case:aspect` or `*:aspect`; the value is the reason. An entry that no case needed
+//! A key is `case:aspect`, where `*` stands for all; the value is the reason. An entry that no case needed
 //! fails, so that the list shrinks by itself.
 
 use std::fs;
@@ -50,7 +50,7 @@ impl Known {
         let mut covered = false;
         for entry in &mut self.entries {
             let Some((of_case, of_aspect)) = entry.key.rsplit_once(':') else { continue };
-            if (of_case == case || of_case == "*") && of_aspect == aspect {
+            if (of_case == case || of_case == "*") && (of_aspect == aspect || of_aspect == "*") {
                 entry.used = true;
                 covered = true;
             }

@@ -27,8 +27,8 @@ fn our_data_plane_boots_and_follows_in_delta() {
     follows(Kind::Ours, true);
 }
 
-/// 1. Boot: a request reaches the backend. 2. All is ACKed. 3. An update arrives: other path,
-/// other backend. 4. Nothing was rejected.
+/// Boots, sends a request, waits for all ACKs, then changes path and backend; nothing may have
+/// been rejected in the end.
 fn follows(kind: Kind, delta: bool) {
     let (one, two) = (Backend::start(), Backend::start());
     one.always(Reply::ok("one"));

@@ -21,7 +21,7 @@ fn go_control_plane_drives_us_in_delta() {
     driven(true);
 }
 
-/// 1. Boot. 2. An update. 3. A bad resource is NACKed while traffic goes on. 4. A removal.
+/// Boots, follows an update, NACKs a bad resource while traffic goes on, and follows a removal.
 fn driven(delta: bool) {
     let (one, two) = (Backend::start(), Backend::start());
     one.always(Reply::ok("one"));

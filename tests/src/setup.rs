@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
+const MANAGER: &str = "filters.network.http_connection_manager.v3.HttpConnectionManager";
+
 /// A bootstrap with one listener `main` at port 0, a cluster `backend`, and a cluster `h2`.
 #[must_use]
 pub fn bootstrap(filters: Vec<Value>, backend: SocketAddr, h2: SocketAddr) -> String {
@@ -35,7 +37,7 @@ pub fn listener(filters: Vec<Value>, routes: Value) -> Value {
         "filter_chains": [{"filters": [{
             "name": "envoy.filters.network.http_connection_manager",
             "typed_config": {
-                "@type": type_url("filters.network.http_connection_manager.v3.HttpConnectionManager"),
+                "@type": type_url(MANAGER),
                 "stat_prefix": "in",
                 "http_protocol_options": {"enable_trailers": true},
                 "http_filters": filters,
