@@ -37,7 +37,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let metrics = Metrics::new(1, BuildInfo { version: "0", revision: "0" });
     let service = metrics.service("local");
     time("service", |n| service.completed(worker, 200, Duration::from_micros(n % 20_000)));
+    log_lines(worker, &registry)
+}
 
+/// What a line of each log costs.
+fn log_lines(worker: WorkerId, registry: &Registry) -> Result<(), Box<dyn std::error::Error>> {
     let stats = registry.group::<FilesystemStat>(Scope::plain("filesystem."));
     let logs = Logs::new(1, LogOptions::default(), stats);
     let null = Target::File("/dev/null".into());
@@ -74,8 +78,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let json = Format::json(&json, Empty::Dash)?;
     time("access log line, JSON", |_| sink.line(worker, |out| json.write(&entry, out)));
+    request_lines(worker, &logs, &null, address)
+}
 
-    let log = RequestLog::to(&logs, &null)?;
+fn request_lines(
+    worker: WorkerId,
+    logs: &Logs,
+    null: &Target,
+    address: SocketAddr,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let log = RequestLog::to(logs, null)?;
     let request = Request {
         trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
         w3c_trace_id: None,

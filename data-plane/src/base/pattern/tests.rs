@@ -1,3 +1,5 @@
+//! Patterns read as RE2 reads them; verdicts and outcomes are those of Envoy.
+
 use super::*;
 
 fn full(pattern: &str, text: &str) -> bool {

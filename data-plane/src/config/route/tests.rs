@@ -1,3 +1,5 @@
+//! Route configurations that Envoy takes or refuses, and what they become.
+
 use proto::envoy::config::route::v3::RouteConfiguration;
 use proto::text::ReadOptions;
 

@@ -1,3 +1,5 @@
+//! Paths made canonical, against outcomes recorded from Envoy.
+
 use super::*;
 
 fn handling(mode: &str) -> NormalizationConfig {
