@@ -16,7 +16,6 @@ use tests::wait;
 use tests::setup;
 
 #[test]
-#[ignore = "RDS by file of a static listener: /ready stays PRE_INITIALIZING"]
 fn routes_from_a_file_change_under_load_without_a_lost_request() {
     let (one, two) = (Backend::start(), Backend::start());
     one.always(Reply::ok("one"));
@@ -41,7 +40,6 @@ fn routes_from_a_file_change_under_load_without_a_lost_request() {
 }
 
 #[test]
-#[ignore = "RDS by file of a static listener: /ready stays PRE_INITIALIZING"]
 fn bad_routes_are_refused_and_the_old_ones_serve() {
     let (one, two) = (Backend::start(), Backend::start());
     one.always(Reply::ok("one"));
