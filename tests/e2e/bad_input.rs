@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Output};
 
+use serde_json::{Value, json};
 use tests::{backend, binaries};
 
 use tests::setup;
@@ -86,4 +87,20 @@ fn a_port_in_use_exits_1_and_is_named() {
     let output = with_bootstrap(&text, &[]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains(&port.to_string()), "{}", said(&output));
+}
+
+#[test]
+fn a_port_in_use_exits_1_although_a_control_plane_is_awaited() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let taken = taken.local_addr().map(|at| (taken, at)).expect("a bound socket has an address");
+    let answer = json!({"match": {"prefix": "/"}, "direct_response": {"status": 200}});
+    let host = json!({"name": "all", "domains": ["*"], "routes": [answer]});
+    let mut listener = setup::listener(Vec::new(), json!({"virtual_hosts": [host]}));
+    listener["address"] = setup::address(taken.1);
+    let text = setup::ads_bootstrap(backend::dead_address(), false);
+    let mut bootstrap: Value = serde_json::from_str(&text).expect("JSON");
+    bootstrap["static_resources"]["listeners"] = json!([listener]);
+    let output = with_bootstrap(&bootstrap.to_string(), &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains(&taken.1.to_string()), "{}", said(&output));
 }

@@ -23,10 +23,11 @@ use crate::cluster::dns::{Resolve, StrictDns};
 use crate::config::bootstrap::BootstrapConfig;
 use crate::config::cluster::ClusterConfig;
 use crate::config::error::{Problems, Reason};
+use crate::config::listener::ListenerKind;
 use crate::config::resource::ResourceValue;
 use crate::config::source::{ConfigSource, GrpcServiceConfig};
 use crate::http::drain::DrainLevel;
-use crate::listener::{Acceptance, Listeners, Which};
+use crate::listener::{Acceptance, Listeners, Which, socket};
 use crate::snapshot::{Effect, Origin, Snapshot, Wanted};
 use crate::telemetry::access_log::Logs;
 use crate::telemetry::metrics::{Metrics, UpdateResult};
@@ -153,6 +154,7 @@ impl Control {
     pub(super) async fn begin(mut self) -> Result<Self, StartError> {
         let dynamic = self.parts.loaded.config.dynamic.clone();
         self.set_static().await?;
+        self.check_static_addresses()?;
         if let Some(source) = &dynamic.cds {
             self.watch_all(TypeUrl::CLUSTER, source, "cluster_manager.cds.").await?;
         }
@@ -269,6 +271,21 @@ impl Control {
             self.parts.snapshot.set_listener(&listener.value, Origin::Static, &mut effects);
         }
         self.perform(effects).await
+    }
+
+    /// Static listeners may wait for a management server before they accept; that their ports are
+    /// taken is said at once all the same.
+    fn check_static_addresses(&self) -> Result<(), StartError> {
+        let listeners = self.parts.loaded.config.listeners.iter().map(|l| &l.value);
+        for listener in listeners.filter(|_| self.phase < Phase::Live) {
+            let ListenerKind::Tcp(tcp) = &listener.kind else { continue };
+            for address in tcp.addresses.iter().filter(|_| tcp.bind_to_port) {
+                socket::check_free(&address.bind).map_err(|error| {
+                    StartError::System(format!("listener {}: {error}", listener.name))
+                })?;
+            }
+        }
+        Ok(())
     }
 
     async fn watch_all(

@@ -147,6 +147,17 @@ fn backlog(wanted: Option<u32>) -> i32 {
     wanted.and_then(|n| i32::try_from(n).ok()).unwrap_or(i32::MAX)
 }
 
+/// Whether a TCP address can be had, without keeping it. Paths are looked at when they are bound.
+///
+/// # Errors
+/// The address is taken, not ours, or not permitted.
+pub fn check_free(address: &BindAddress) -> Result<(), BindError> {
+    let BindAddress::Tcp { address: wanted, ipv4_compat } = address else { return Ok(()) };
+    tcp_socket(*wanted, *ipv4_compat)
+        .and_then(|socket| socket.bind(&(*wanted).into()))
+        .map_err(|error| refused(address, &error))
+}
+
 fn bind_tcp(address: SocketAddr, ipv4_compat: bool, spec: &BindSpec) -> io::Result<Bound> {
     let probe = tcp_socket(address, ipv4_compat)?;
     probe.bind(&address.into())?;
@@ -242,6 +253,17 @@ mod tests {
             SocketTable::default().acquire(&"l".into(), &spec(port, 2)).unwrap_err().to_string();
         assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
         assert!(error.contains("another program"), "{error}");
+    }
+
+    #[test]
+    fn an_address_is_looked_at_without_being_kept() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = spec(other.local_addr().unwrap().port(), 1).address;
+        let error = check_free(&taken).unwrap_err().to_string();
+        assert!(error.contains("another program"), "{error}");
+        drop(other);
+        check_free(&taken).unwrap();
+        check_free(&taken).unwrap();
     }
 
     #[test]
