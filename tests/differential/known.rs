@@ -1,7 +1,7 @@
 //! Differences that are known, with their reasons: `known.toml`, a section a family.
 //!
-//! A key is `case:aspect`, where `*` stands for all; the value is the reason. An entry that no case needed
-//! fails, so that the list shrinks by itself.
+//! A key is `case:aspect`, where `*` stands for all; the value is the reason. An entry that no case
+//! needed fails, so that the list shrinks by itself.
 
 use std::fs;
 
