@@ -481,8 +481,10 @@ impl Control {
         let registry = &self.parts.registry;
         let stats = match wanted {
             Wanted::Endpoints(service) => {
-                let cluster: Group<ClusterStat> = registry.group(Scope::cluster(service));
-                let eds: Group<EdsStat> = registry.group(Scope::cluster(service));
+                let reader = self.parts.snapshot.endpoints_reader(service);
+                let scope = Scope::cluster(reader.map_or(&**service, |name| name.as_str()));
+                let cluster: Group<ClusterStat> = registry.group(scope.clone());
+                let eds: Group<EdsStat> = registry.group(scope);
                 WatchStats::Endpoints { cluster, eds }
             }
             Wanted::Routes(routes) => {

@@ -131,13 +131,24 @@ impl Snapshot {
         self.clusters.values().filter_map(|slot| Some((slot.active.as_ref()?, slot.origin)))
     }
 
+    /// The cluster under whose name the statistics of an EDS subscription stand: of those that
+    /// share a `service_name`, the first.
+    #[must_use]
+    pub fn endpoints_reader(&self, service: &str) -> Option<&ClusterName> {
+        self.reading(service).next().map(|cluster| cluster.name())
+    }
+
     fn readers(&self, service: &str) -> Vec<Arc<Cluster>> {
-        let reads = |cluster: &&Arc<Cluster>| match &cluster.config().discovery {
+        self.reading(service).cloned().collect()
+    }
+
+    fn reading(&self, service: &str) -> impl Iterator<Item = &Arc<Cluster>> {
+        let reads = move |cluster: &&Arc<Cluster>| match &cluster.config().discovery {
             Discovery::Eds { service_name, .. } => **service_name == *service,
             Discovery::Static | Discovery::StrictDns(_) => false,
         };
         let all = self.clusters.values().flat_map(|slot| slot.active.iter().chain(&slot.warming));
-        all.filter(reads).cloned().collect()
+        all.filter(reads)
     }
 
     /// Asks for what the cluster needs; whether it needs nothing more to serve.
