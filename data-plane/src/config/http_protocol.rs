@@ -76,8 +76,6 @@ pub enum HeaderKeyFormat {
     /// All lower case (the default).
     #[default]
     LowerCase,
-    /// As they came (`envoy.http.stateful_header_formatters.preserve_case`).
-    PreserveCase,
     /// `Each-Word` with a capital.
     ProperCaseWords,
 }

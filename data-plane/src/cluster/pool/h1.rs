@@ -90,7 +90,7 @@ pub(super) fn options(
         name_case: match http1.header_key_format {
             // Names are lower case once read, so that there is nothing left to preserve; the
             // configuration is the place that refuses it.
-            HeaderKeyFormat::LowerCase | HeaderKeyFormat::PreserveCase => NameCase::Lower,
+            HeaderKeyFormat::LowerCase => NameCase::Lower,
             HeaderKeyFormat::ProperCaseWords => NameCase::Proper,
         },
         high_watermark: match buffer_limit {

@@ -31,7 +31,7 @@ pub(super) fn h1(config: &HttpManagerConfig, buffer_limit: u32) -> ServerOptions
         stream_error_on_invalid_http_message: http1.stream_error_on_invalid_http_message
             || config.stream_error_on_invalid_http_message,
         name_case: match http1.header_key_format {
-            HeaderKeyFormat::LowerCase | HeaderKeyFormat::PreserveCase => NameCase::Lower,
+            HeaderKeyFormat::LowerCase => NameCase::Lower,
             HeaderKeyFormat::ProperCaseWords => NameCase::Proper,
         },
         high_watermark: match buffer_limit {
