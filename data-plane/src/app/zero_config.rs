@@ -133,13 +133,25 @@ fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Er
 pub fn load(file: Option<&str>, builtin: Option<bool>) -> Result<(ZeroConfig, Loaded), LoadError> {
     let zero = match file {
         None => ZeroConfig::default(),
-        Some(file) => read(file)?,
+        Some(file) => read(file)?.unwrap_or_default(),
     };
+    translated(zero, builtin)
+}
+
+/// Reads a file that has changed. At a start an empty one means the defaults; here it is what an
+/// editor leaves for a moment before it writes, and must not move the proxy to another port.
+fn load_again(file: &str, builtin: Option<bool>) -> Result<Loaded, LoadError> {
+    let zero = read(file)?.ok_or_else(|| LoadError::line(format!("{file}: the file is empty")))?;
+    Ok(translated(zero, builtin)?.1)
+}
+
+fn translated(zero: ZeroConfig, builtin: Option<bool>) -> Result<(ZeroConfig, Loaded), LoadError> {
     let loaded = load::load_text("zero-config.yaml", &translate(&zero, builtin))?;
     Ok((zero, loaded))
 }
 
-fn read(file: &str) -> Result<ZeroConfig, LoadError> {
+/// What a file says; `None` where it says nothing.
+fn read(file: &str) -> Result<Option<ZeroConfig>, LoadError> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| LoadError::line(format!("{file}: cannot read it: {error}")))?;
     if text.trim_start().starts_with('{') || mentions_bootstrap(&text) {
@@ -148,9 +160,9 @@ fn read(file: &str) -> Result<ZeroConfig, LoadError> {
         )));
     }
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-        return Ok(ZeroConfig::default());
+        return Ok(None);
     }
-    serde_saphyr::from_str(&text).map_err(|error| refused(file, &text, &error))
+    serde_saphyr::from_str(&text).map(Some).map_err(|error| refused(file, &text, &error))
 }
 
 /// Whether a file is of the other kind: a top-level key of Envoy's.
@@ -298,8 +310,8 @@ const PANIC_FILTER: &str = "          - name: gomesh.filters.http.panic
 
 /// Reads the file again and hands it over; what is wrong with it is logged and changes nothing.
 pub async fn reload(file: &str, builtin: Option<bool>, handle: &Handle) {
-    match load(Some(file), builtin) {
-        Ok((_, loaded)) => {
+    match load_again(file, builtin) {
+        Ok(loaded) => {
             tracing::info!(file, "configuration read again");
             handle.send(Command::Reload(Box::new(loaded))).await;
         }
@@ -336,8 +348,13 @@ pub fn watch(file: String, builtin: Option<bool>, handle: Handle) -> Task {
         };
         let mut last = std::fs::read(&file).ok();
         while changes.recv().await.is_some() {
-            tokio::time::sleep(DEBOUNCE).await;
-            while changes.try_recv().is_ok() {}
+            // Not while it is being written, but not put off for ever either.
+            for _ in 0..10 {
+                tokio::time::sleep(DEBOUNCE).await;
+                if changes.try_recv().is_err() {
+                    break;
+                }
+            }
             let now = std::fs::read(&file).ok();
             if now.is_some() && now != last {
                 last = now;
@@ -364,7 +381,19 @@ mod tests {
     fn read_text(text: &str) -> Result<ZeroConfig, LoadError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        read(file.path().to_str().unwrap())
+        read(file.path().to_str().unwrap()).map(Option::unwrap_or_default)
+    }
+
+    #[test]
+    fn an_emptied_file_is_refused_while_it_is_watched() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        std::fs::write(file.path(), "# later\n\n").unwrap();
+        assert_eq!(load(Some(path), None).unwrap().0, ZeroConfig::default());
+        let error = load_again(path, None).unwrap_err().to_string();
+        assert!(error.ends_with("the file is empty"), "{error}");
+        std::fs::write(file.path(), "backend: {port: 3001}\n").unwrap();
+        assert_eq!(load_again(path, None).unwrap().config.clusters.len(), 2);
     }
 
     #[test]
