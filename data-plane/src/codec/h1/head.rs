@@ -169,31 +169,49 @@ fn slots<'a, 'b>(
     }
 }
 
+/// A head that was taken off the buffer.
+struct Whole<L> {
+    bytes: Bytes,
+    line: L,
+    spans: Result<Spans, ProtocolError>,
+}
+
+/// Takes a head of at most `limit` bytes off `buf`; `None` while it is not whole. Both roles decide
+/// here when a head is too large.
+fn whole<L>(
+    buf: &mut BytesMut,
+    scan: &mut Scan,
+    limit: usize,
+    scan_head: impl FnOnce(&[u8]) -> Scanned<L>,
+) -> Result<Option<Whole<L>>, ProtocolError> {
+    skip_empty_lines(buf, scan);
+    if !scan.due(buf, limit) {
+        return Ok(None);
+    }
+    let seen = buf.len().min(limit + 1);
+    match scan_head(&buf[..seen]) {
+        Scanned::More if buf.len() > limit => Err(ProtocolError::HeadersTooLarge),
+        Scanned::More => Ok(None),
+        Scanned::Bad(error) => Err(error),
+        Scanned::Whole { len, .. } if len > limit => Err(ProtocolError::HeadersTooLarge),
+        Scanned::Whole { len, line, spans } => {
+            *scan = Scan::default();
+            Ok(Some(Whole { bytes: buf.split_to(len).freeze(), line, spans }))
+        }
+    }
+}
+
 /// Takes a request's head off `buf`, if it is whole.
 pub fn parse_request(
     buf: &mut BytesMut,
     scan: &mut Scan,
     opts: &ServerOptions,
 ) -> Step<ParsedRequest> {
-    skip_empty_lines(buf, scan);
-    if !scan.due(buf, opts.max_head_bytes) {
-        return Step::More;
+    match whole(buf, scan, opts.max_head_bytes, |seen| scan_request(seen, opts)) {
+        Ok(Some(Whole { bytes, line, spans })) => request(&bytes, line, spans, opts),
+        Ok(None) => Step::More,
+        Err(error) => Step::Bad(error, None),
     }
-    let seen = buf.len().min(opts.max_head_bytes + 1);
-    let (len, line, spans) = match scan_request(&buf[..seen], opts) {
-        Scanned::More if buf.len() > opts.max_head_bytes => {
-            return Step::Bad(ProtocolError::HeadersTooLarge, None);
-        }
-        Scanned::More => return Step::More,
-        Scanned::Bad(error) => return Step::Bad(error, None),
-        Scanned::Whole { len, .. } if len > opts.max_head_bytes => {
-            return Step::Bad(ProtocolError::HeadersTooLarge, None);
-        }
-        Scanned::Whole { len, line, spans } => (len, line, spans),
-    };
-    *scan = Scan::default();
-    let bytes = buf.split_to(len).freeze();
-    request(&bytes, line, spans, opts)
 }
 
 fn request(
@@ -319,24 +337,12 @@ pub(super) fn parse_answer(
     opts: &ClientOptions,
     asked: Asked,
 ) -> Step<ParsedResponse> {
-    skip_empty_lines(buf, scan);
-    if !scan.due(buf, opts.max_head_bytes) {
-        return Step::More;
-    }
-    let seen = buf.len().min(opts.max_head_bytes + 1);
-    let (len, (status, version), spans) = match scan_response(&buf[..seen], opts) {
-        Scanned::More if buf.len() > opts.max_head_bytes => {
-            return Step::Bad(ProtocolError::HeadersTooLarge, None);
-        }
-        Scanned::More => return Step::More,
-        Scanned::Bad(error) => return Step::Bad(error, None),
-        Scanned::Whole { len, .. } if len > opts.max_head_bytes => {
-            return Step::Bad(ProtocolError::HeadersTooLarge, None);
-        }
-        Scanned::Whole { len, line, spans } => (len, line, spans),
+    let whole = match whole(buf, scan, opts.max_head_bytes, |seen| scan_response(seen, opts)) {
+        Ok(Some(whole)) => whole,
+        Ok(None) => return Step::More,
+        Err(error) => return Step::Bad(error, None),
     };
-    *scan = Scan::default();
-    let bytes = buf.split_to(len).freeze();
+    let Whole { bytes, line: (status, version), spans } = whole;
     let parsed = spans.and_then(|spans| {
         let headers = room_for(&spans);
         let head = ResponseHead { status, version, headers, ends: false };
