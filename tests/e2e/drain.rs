@@ -1,5 +1,6 @@
 //! Ends in order: nothing that had begun is lost.
 
+use std::net::SocketAddr;
 use std::thread;
 
 use rustix::process::Signal;
@@ -26,17 +27,22 @@ fn sigterm_finishes_what_is_in_flight_and_exits_0() {
     connection
         .send(b"POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabc")
         .expect("half a request");
+    end_with_one_in_flight(&proxy, listener);
+    connection.send(b"def").expect("the other half");
+    let response = connection.receive("POST").expect("the response");
+    assert_eq!((response.status(), response.text().as_str()), (200, "late"));
+    assert_eq!(response.header("connection"), Some("close"));
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+/// Asks the proxy to end while one request is in flight, and waits until it accepts no more.
+fn end_with_one_in_flight(proxy: &Proxy, listener: SocketAddr) {
     wait::until("the request in flight", || {
         let active = tests::stats::one(proxy.admin_address(), "http.in.downstream_rq_active");
         (active == 1).then_some(())
     });
     proxy.signal(Signal::TERM);
     wait::until("the listener's end", || refused(listener));
-    connection.send(b"def").expect("the other half");
-    let response = connection.receive("POST").expect("the response");
-    assert_eq!((response.status(), response.text().as_str()), (200, "late"));
-    assert_eq!(response.header("connection"), Some("close"));
-    assert_eq!(proxy.wait().code(), Some(0));
 }
 
 #[test]
@@ -48,12 +54,7 @@ fn a_second_signal_ends_at_once_with_1() {
     connection
         .send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabc")
         .expect("half a request");
-    wait::until("the request in flight", || {
-        let active = tests::stats::one(proxy.admin_address(), "http.in.downstream_rq_active");
-        (active == 1).then_some(())
-    });
-    proxy.signal(Signal::TERM);
-    wait::until("the listener's end", || refused(listener));
+    end_with_one_in_flight(&proxy, listener);
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.wait().code(), Some(1));
 }
@@ -98,6 +99,6 @@ fn quitquitquit_exits_0() {
 }
 
 /// Whether nothing listens there any more.
-fn refused(listener: std::net::SocketAddr) -> Option<()> {
+fn refused(listener: SocketAddr) -> Option<()> {
     Connection::open(listener).is_err().then_some(())
 }
