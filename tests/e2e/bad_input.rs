@@ -104,3 +104,32 @@ fn a_port_in_use_exits_1_although_a_control_plane_is_awaited() {
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains(&taken.1.to_string()), "{}", said(&output));
 }
+
+#[test]
+fn a_log_level_that_is_none_exits_64_and_an_agents_component_is_passed_over() {
+    let dead = backend::dead_address();
+    let text = setup::bootstrap(Vec::new(), dead, dead);
+    let validate = |more: &[&str]| with_bootstrap(&text, &[&["--mode", "validate"], more].concat());
+    for (more, names) in [
+        (["--log-level", "foo"], "--log-level: got 'foo'"),
+        (["--component-log-level", "upstream:foo"], "--component-log-level: got 'foo'"),
+        (["--component-log-level", "upstream"], "must be component:level"),
+    ] {
+        let output = validate(&more);
+        assert_eq!(output.status.code(), Some(64), "{}", said(&output));
+        assert!(said(&output).contains(names), "{}", said(&output));
+    }
+    for more in [["--component-log-level", "misc:error,http:warn"], ["-l", "warning"]] {
+        let output = validate(&more);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    }
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_exits_1_and_is_named() {
+    let dead = backend::dead_address();
+    let text = setup::bootstrap(Vec::new(), dead, dead);
+    let output = with_bootstrap(&text, &["--log-path", "/nowhere/at/all.log"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("/nowhere/at/all.log"), "{}", said(&output));
+}

@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::control::{Command, Handle};
 use super::load::{self, LoadError, Loaded, NodeFlags, Sources};
+use super::logging::{self, InstallError};
 use super::setup::{Compat, DrainStrategy, Setup, default_concurrency};
 use super::start::{self, Running};
 use super::zero_config::{self, ZeroConfig};
@@ -111,7 +112,13 @@ enum Source {
 }
 
 fn serve(args: Args) -> ExitCode {
-    super::logging::install(&LogChoice::of(&args));
+    if let Err(error) = logging::install(&LogChoice::of(&args)) {
+        eprintln!("{error}");
+        return match error {
+            InstallError::Flag { .. } => ExitCode::from(BAD_CONFIGURATION),
+            InstallError::File { .. } => ExitCode::FAILURE,
+        };
+    }
     recovery::install_hook();
     let source = match (&args.config, &args.config_path, &args.config_yaml) {
         (None, None, None) => Source::ZeroConfig(None),

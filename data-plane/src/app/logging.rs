@@ -42,23 +42,45 @@ fn levels() -> Option<MutexGuard<'static, Levels>> {
 
 static LEVELS: OnceLock<Mutex<Levels>> = OnceLock::new();
 
+/// Why the logger cannot be as the command line wants it; one clear line.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InstallError {
+    /// A flag's value is none of those it takes.
+    #[error("{flag}: got '{value}'; must be {must}")]
+    Flag { flag: &'static str, value: String, must: &'static str },
+    /// The file of `--log-path` cannot be written.
+    #[error("--log-path: cannot open {path}: {error}")]
+    File { path: String, error: std::io::Error },
+}
+
 /// Sets up the process-wide logger; a second call changes nothing.
-pub(super) fn install(choice: &LogChoice) {
-    let base = level(&choice.level);
+///
+/// # Errors
+/// A level that is none, a file that cannot be opened. Components that only Envoy has are passed
+/// over, since agents name them.
+pub(super) fn install(choice: &LogChoice) -> Result<(), InstallError> {
+    let must = "trace, debug, info, warning (warn), error (err), critical or off";
+    let wrong =
+        |flag, value: &str, must| InstallError::Flag { flag, value: value.to_owned(), must };
+    let base = level(&choice.level).ok_or_else(|| wrong("--log-level", &choice.level, must))?;
     let mut by_name: BTreeMap<String, LogLevel> =
         COMPONENTS.iter().map(|(name, _)| ((*name).to_owned(), base)).collect();
-    for part in choice.components.iter().flat_map(|text| text.split(',')) {
-        if let Some((component, own)) = part.split_once(':')
-            && let Some(known) = by_name.get_mut(component)
-        {
-            *known = level(own);
+    let parts = choice.components.iter().flat_map(|text| text.split(','));
+    for part in parts.filter(|part| !part.is_empty()) {
+        let flag = "--component-log-level";
+        let named = part.split_once(':');
+        let (component, own) = named.ok_or_else(|| wrong(flag, part, "component:level"))?;
+        let own = level(own).ok_or_else(|| wrong(flag, own, must))?;
+        if let Some(known) = by_name.get_mut(component) {
+            *known = own;
         }
     }
     let (filter, handle) = reload::Layer::new(filter(&by_name));
-    let file = choice
-        .path
-        .as_ref()
-        .and_then(|path| std::fs::OpenOptions::new().create(true).append(true).open(path).ok());
+    let open = |path: &String| {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        file.map_err(|error| InstallError::File { path: path.clone(), error })
+    };
+    let file = choice.path.as_ref().map(open).transpose()?;
     let lines = fmt::layer().json().flatten_event(true);
     // Another logger that is there already (a program that embeds this one) stays.
     let installed = match file {
@@ -74,6 +96,7 @@ pub(super) fn install(choice: &LogChoice) {
     if installed.is_ok() {
         let _only_once = LEVELS.set(Mutex::new(Levels { by_name, handle }));
     }
+    Ok(())
 }
 
 /// The components and their levels.
@@ -114,11 +137,11 @@ fn filter(levels: &BTreeMap<String, LogLevel>) -> EnvFilter {
 }
 
 /// Envoy's level names, the short forms included.
-fn level(name: &str) -> LogLevel {
+fn level(name: &str) -> Option<LogLevel> {
     match name {
-        "warn" => LogLevel::Warning,
-        "err" => LogLevel::Error,
-        other => LogLevel::parse(other).unwrap_or(LogLevel::Info),
+        "warn" => Some(LogLevel::Warning),
+        "err" => Some(LogLevel::Error),
+        other => LogLevel::parse(other),
     }
 }
 
