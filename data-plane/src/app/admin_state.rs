@@ -392,11 +392,7 @@ fn cluster_view(cluster: &Arc<Cluster>, origin: Origin) -> ClusterView {
     };
     ClusterView {
         name: config.name.to_string(),
-        observability_name: config
-            .alt_stat_name
-            .as_deref()
-            .unwrap_or_else(|| config.name.as_str())
-            .to_owned(),
+        observability_name: config.stat_name().to_owned(),
         added_via_api: origin == Origin::Dynamic,
         eds_service_name,
         default_priority: thresholds(&config.circuit_breakers.default),

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 #[derive(Debug)]
 #[must_use = "dropping the handle aborts the task"]
 pub struct Task {
-    handle: Option<JoinHandle<()>>,
+    handle: Option<JoinHandle<bool>>,
     name: &'static str,
 }
 
@@ -34,10 +34,13 @@ impl Task {
     }
 
     /// Waits for its end. Cancelling this aborts the task.
-    pub async fn join(mut self) {
-        if let Some(handle) = self.handle.as_mut() {
-            // An abort or a panic ends it too; a panic was logged by the task itself.
-            let _ended = handle.await;
+    ///
+    /// False where it did not come to its own end: it panicked (which it has logged itself) or was
+    /// aborted.
+    pub async fn join(mut self) -> bool {
+        match self.handle.as_mut() {
+            Some(handle) => handle.await.unwrap_or(false),
+            None => false,
         }
     }
 
@@ -80,15 +83,16 @@ struct Guarded<F> {
 }
 
 impl<F: Future<Output = ()>> Future for Guarded<F> {
-    type Output = ();
+    /// Whether the future came to its end.
+    type Output = bool;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
         let future = self.future.as_mut();
         match std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-            Ok(poll) => poll,
+            Ok(poll) => poll.map(|()| true),
             Err(panic) => {
                 tracing::error!(task = self.name, panic = panic_text(&*panic), "task panicked");
-                Poll::Ready(())
+                Poll::Ready(false)
             }
         }
     }
@@ -129,15 +133,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_only_its_task() {
-        spawn("panics", async { panic!("on purpose") }).join().await;
-        spawn("works", async {}).join().await;
+        assert!(!spawn("panics", async { panic!("on purpose") }).join().await);
+        assert!(spawn("works", async {}).join().await);
     }
 
     #[tokio::test(flavor = "local")]
     async fn a_local_task_may_hold_an_rc() {
         let count = std::rc::Rc::new(std::cell::Cell::new(0));
         let inside = std::rc::Rc::clone(&count);
-        spawn_local("counts", async move { inside.set(1) }).join().await;
+        assert!(spawn_local("counts", async move { inside.set(1) }).join().await);
         assert_eq!(count.get(), 1);
     }
 }

@@ -34,10 +34,7 @@ pub fn of<'a>(ex: &'a Exchange, head: &'a RequestHead, log_type: LogType) -> Ent
         route_name: route.map(|route| route.name()).filter(|name| !name.is_empty()),
         virtual_cluster: virtual_cluster.and_then(|found| found.log_name()),
         cluster: cluster.map(|cluster| cluster.name().as_str()),
-        cluster_observability_name: cluster.map(|cluster| {
-            let alt = cluster.config().alt_stat_name.as_deref();
-            alt.unwrap_or_else(|| cluster.name().as_str())
-        }),
+        cluster_observability_name: cluster.map(|cluster| cluster.config().stat_name()),
         upstream_host: ex.upstream.host.as_ref().map(|host| host_addr(host.address())),
         attempts: ex.upstream.attempts,
         bytes_received: ex.bytes.received,

@@ -52,6 +52,14 @@ pub struct ClusterConfig {
     pub load_assignment: Arc<EndpointsConfig>,
 }
 
+impl ClusterConfig {
+    /// Its name in counters and logs.
+    #[must_use]
+    pub fn stat_name(&self) -> &str {
+        self.alt_stat_name.as_deref().unwrap_or_else(|| self.name.as_str())
+    }
+}
+
 /// How endpoints are found (`cluster_discovery_type`).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Discovery {
