@@ -113,7 +113,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, LoadError> {
         text::parse::<Bootstrap>(path, &bytes, &options).map_err(|error| diagnosed(&error))
     });
     let yaml = sources.yaml.as_deref().map(|yaml| {
-        text::parse::<Bootstrap>("--config-yaml.yaml", yaml.as_bytes(), &options)
+        let options = ReadOptions { format: Format::Yaml, ..options };
+        text::parse::<Bootstrap>("--config-yaml", yaml.as_bytes(), &options)
             .map_err(|error| diagnosed(&error))
     });
     let mut read = match (file.transpose()?, yaml.transpose()?) {

@@ -4,7 +4,9 @@
 //! changed while it runs (`/logging`).
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -29,10 +31,49 @@ const COMPONENTS: [(&str, &str); 12] = [
     ("upstream", "data_plane::cluster"),
 ];
 
+/// Envoy's other components: agents name them, and nothing here does what they do.
+const ONLY_ENVOYS: &str = "\
+     a2a ai_protocol_manager alternate_protocols_cache aws assert backtrace basic_auth \
+     cache_filter compression credential_injector decompression dubbo envoy_bug ext_authz \
+     ext_proc rocketmq file forward_proxy geolocation happy_eyeballs hc health_checker http2 \
+     hystrix init io jwt json_rpc kafka key_value_store lua local_rate_limit matcher mcp misc \
+     mongo multi_connection notification oauth2 quic quic_stream pool rate_limit_quota rbac rds \
+     redis runtime stats secret sse tap testing thrift tracing udp wasm websocket golang \
+     stats_sinks dynamic_modules ip_tagging";
+
 /// The levels in force, and the way to change them.
 struct Levels {
     by_name: BTreeMap<String, LogLevel>,
     handle: reload::Handle<EnvFilter, Registry>,
+    file: Option<LogFile>,
+}
+
+/// The file of `--log-path`, which can be opened anew after it was moved away.
+#[derive(Clone)]
+struct LogFile {
+    path: String,
+    /// Taken for each line and for the change of the file.
+    open: Arc<Mutex<File>>,
+}
+
+impl LogFile {
+    fn open(path: &str) -> io::Result<File> {
+        File::options().create(true).append(true).open(path)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, File> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl io::Write for LogFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.lock().write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.lock().flush()
+    }
 }
 
 fn levels() -> Option<MutexGuard<'static, Levels>> {
@@ -56,8 +97,7 @@ pub(super) enum InstallError {
 /// Sets up the process-wide logger; a second call changes nothing.
 ///
 /// # Errors
-/// A level that is none, a file that cannot be opened. Components that only Envoy has are passed
-/// over, since agents name them.
+/// A level or component that is none, a file that cannot be opened.
 pub(super) fn install(choice: &LogChoice) -> Result<(), InstallError> {
     let must = "trace, debug, info, warning (warn), error (err), critical or off";
     let wrong =
@@ -71,22 +111,24 @@ pub(super) fn install(choice: &LogChoice) -> Result<(), InstallError> {
         let named = part.split_once(':');
         let (component, own) = named.ok_or_else(|| wrong(flag, part, "component:level"))?;
         let own = level(own).ok_or_else(|| wrong(flag, own, must))?;
-        if let Some(known) = by_name.get_mut(component) {
-            *known = own;
+        match by_name.get_mut(component) {
+            Some(known) => *known = own,
+            None if ONLY_ENVOYS.split_whitespace().any(|name| name == component) => {}
+            None => return Err(wrong(flag, component, "a component that Envoy has (/logging)")),
         }
     }
     let (filter, handle) = reload::Layer::new(filter(&by_name));
-    let open = |path: &String| {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        file.map_err(|error| InstallError::File { path: path.clone(), error })
+    let open = |path: &String| match LogFile::open(path) {
+        Ok(file) => Ok(LogFile { path: path.clone(), open: Arc::new(Mutex::new(file)) }),
+        Err(error) => Err(InstallError::File { path: path.clone(), error }),
     };
     let file = choice.path.as_ref().map(open).transpose()?;
     let lines = fmt::layer().json().flatten_event(true);
     // Another logger that is there already (a program that embeds this one) stays.
-    let installed = match file {
+    let installed = match file.clone() {
         Some(file) => tracing_subscriber::registry()
             .with(filter)
-            .with(lines.with_writer(Mutex::new(file)))
+            .with(lines.with_writer(move || file.clone()))
             .try_init(),
         None => tracing_subscriber::registry()
             .with(filter)
@@ -94,9 +136,18 @@ pub(super) fn install(choice: &LogChoice) -> Result<(), InstallError> {
             .try_init(),
     };
     if installed.is_ok() {
-        let _only_once = LEVELS.set(Mutex::new(Levels { by_name, handle }));
+        let _only_once = LEVELS.set(Mutex::new(Levels { by_name, handle, file }));
     }
     Ok(())
+}
+
+/// Opens the file of `--log-path` anew; the old one stays where that fails.
+pub(super) fn reopen() {
+    let Some(file) = levels().and_then(|levels| levels.file.clone()) else { return };
+    match LogFile::open(&file.path) {
+        Ok(new) => *file.lock() = new,
+        Err(error) => tracing::error!(path = file.path, %error, "the log cannot be opened anew"),
+    }
 }
 
 /// The components and their levels.

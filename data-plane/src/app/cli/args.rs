@@ -80,7 +80,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 600)]
     pub drain_time_s: u64,
     /// gradual or immediate
-    #[arg(long, default_value = "gradual")]
+    #[arg(long, value_parser = ["gradual", "immediate"], default_value = "gradual")]
     pub drain_strategy: String,
     /// At the end, what is in flight may take this many seconds (default 5)
     #[arg(long)]
