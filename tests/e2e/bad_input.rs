@@ -3,16 +3,29 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{backend, binaries};
+use tests::{backend, binaries, wait};
 
 use tests::setup;
 
+/// What is refused ends long before.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(binaries::data_plane());
-    command.args(arguments).output().expect("the data plane can be started")
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the data plane can be started");
+    // What it says fits into a pipe, so that it can end before it is read.
+    let ended = wait::within(PATIENCE, || child.try_wait().expect("a child's state"));
+    if ended.is_none() {
+        child.kill().expect("a child can be ended");
+    }
+    let output = child.wait_with_output().expect("its words");
+    assert!(ended.is_some(), "{arguments:?} goes on instead of ending: {}", said(&output));
+    output
 }
 
 fn said(output: &Output) -> String {
@@ -114,6 +127,9 @@ fn a_log_level_that_is_none_exits_64_and_an_agents_component_is_passed_over() {
         (["--log-level", "foo"], "--log-level: got 'foo'"),
         (["--component-log-level", "upstream:foo"], "--component-log-level: got 'foo'"),
         (["--component-log-level", "upstream"], "must be component:level"),
+        (["--component-log-level", "upstraem:info"], "got 'upstraem'; must be a component"),
+        (["--drain-strategy", "slow"], "'slow'"),
+        (["--concurrency", "many"], "'many'"),
     ] {
         let output = validate(&more);
         assert_eq!(output.status.code(), Some(64), "{}", said(&output));
@@ -132,4 +148,25 @@ fn a_log_file_that_cannot_be_opened_exits_1_and_is_named() {
     let output = with_bootstrap(&text, &["--log-path", "/nowhere/at/all.log"]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("/nowhere/at/all.log"), "{}", said(&output));
+}
+
+#[test]
+fn a_compat_mode_that_is_none_exits_64() {
+    let mut command = Command::new(binaries::data_plane());
+    command.args(["--mode", "validate"]).env("GOMESH_COMPAT", "envy");
+    let output = command.output().expect("the data plane can be started");
+    assert_eq!(output.status.code(), Some(64), "{}", said(&output));
+    assert!(said(&output).contains("GOMESH_COMPAT: got 'envy'"), "{}", said(&output));
+}
+
+#[test]
+fn a_check_leaves_no_log_file() {
+    let dead = backend::dead_address();
+    let text = setup::bootstrap(Vec::new(), dead, dead);
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let path = log.to_string_lossy();
+    let output = with_bootstrap(&text, &["--mode", "validate", "--log-path", &path]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(!log.exists());
 }

@@ -6,7 +6,7 @@ use std::thread;
 use rustix::process::Signal;
 use tests::backend::{Backend, Reply, When};
 use tests::client::Connection;
-use tests::proxy::{Kind, Proxy};
+use tests::proxy::{self, Kind, Proxy};
 use tests::{backend, wait};
 
 use tests::setup;
@@ -43,6 +43,55 @@ fn end_with_one_in_flight(proxy: &Proxy, listener: SocketAddr) {
     });
     proxy.signal(Signal::TERM);
     wait::until("the listener's end", || refused(listener));
+}
+
+/// Its routes are to come from a file that does not name them, and it was told to wait for ever.
+#[test]
+fn sigterm_ends_a_start_that_waits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("routes.yaml");
+    std::fs::write(&file, r#"{"resources": []}"#).expect("a file");
+    let dead = backend::dead_address();
+    let text = setup::bootstrap(Vec::new(), dead, dead);
+    let mut bootstrap: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let listener = &mut bootstrap["static_resources"]["listeners"][0];
+    let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+    manager.as_object_mut().expect("a manager").remove("route_config");
+    manager["rds"] = serde_json::json!({
+        "route_config_name": "routes",
+        "config_source": {"path_config_source": {"path": file}, "initial_fetch_timeout": "0s"},
+    });
+    let path = folder.path().join("bootstrap.yaml");
+    std::fs::write(&path, bootstrap.to_string()).expect("a file");
+    let address = folder.path().join("admin");
+    let mut command = proxy::command(Kind::Ours);
+    command.arg("-c").arg(&path).arg("--admin-address-path").arg(&address);
+    let mut child = proxy::spawn(&mut command, folder.path());
+    wait::until("the admin interface", || address.exists().then_some(()));
+    assert!(child.try_wait().expect("a child's state").is_none(), "it waits for its routes");
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, Signal::TERM).expect("a signal");
+    let ended = wait::until("its end", || child.try_wait().expect("a child's state"));
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[test]
+fn a_log_file_is_opened_anew_after_it_was_moved() {
+    let dead = backend::dead_address();
+    let text = setup::bootstrap(Vec::new(), dead, dead);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (log, old) = (folder.path().join("log"), folder.path().join("log.1"));
+    let proxy = Proxy::start_with(Kind::Ours, &text, &["--log-path", &log.to_string_lossy()]);
+    assert!(std::fs::read_to_string(&log).expect("a log").contains("ready"));
+    std::fs::rename(&log, &old).expect("a rename");
+    proxy.signal(Signal::USR1);
+    wait::until("the new file", || log.exists().then_some(()));
+    // SIGHUP means nothing to a proxy with a bootstrap, which it says.
+    proxy.signal(Signal::HUP);
+    wait::until("a line there", || {
+        std::fs::read_to_string(&log).ok()?.contains("SIGHUP").then_some(())
+    });
+    assert!(!std::fs::read_to_string(&old).expect("the old log").contains("SIGHUP"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! refused while the last good one serves.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,8 @@ use tests::proxy::{Kind, Proxy};
 use tests::wait;
 
 use tests::setup;
+
+const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 
 #[test]
 fn routes_from_a_file_change_under_load_without_a_lost_request() {
@@ -61,6 +64,78 @@ fn bad_routes_are_refused_and_the_old_ones_serve() {
         (rejected > 0).then_some(())
     });
     assert_eq!(client::get(listener, "/").expect("a response").text(), "one");
+}
+
+/// As in Envoy: the author hears of a port that is taken, and all else goes on.
+#[test]
+fn a_listener_whose_port_is_taken_is_refused_by_name() {
+    let backend = Backend::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let place = taken.local_addr().expect("a bound socket has an address");
+    let listeners = |second: &Value| {
+        let mut first = setup::listener(Vec::new(), setup::routes());
+        first["@type"] = json!(LISTENER);
+        let mut other = first.clone();
+        other["name"] = json!("other");
+        other["address"] = second.clone();
+        json!({"resources": [first, other]})
+    };
+    replace(folder.path(), &listeners(&setup::address(place)));
+    let text = setup::bootstrap(Vec::new(), backend.address(), backend::dead_address());
+    let mut bootstrap: Value = serde_json::from_str(&text).expect("JSON");
+    bootstrap["static_resources"].as_object_mut().expect("a map").remove("listeners");
+    let source = json!({"path_config_source": {"path": folder.path().join("routes.yaml")}});
+    bootstrap["dynamic_resources"] = json!({"lds_config": source});
+    let proxy = Proxy::start(Kind::Ours, &bootstrap.to_string());
+    let refused = proxy.admin("/config_dump?resource=dynamic_listeners").expect("a page").text();
+    assert!(refused.contains("another program listens there"), "{refused}");
+    assert!(refused.contains(&place.port().to_string()), "{refused}");
+    assert_eq!(client::get(proxy.listener("main"), "/").expect("a response").status(), 200);
+    let rejected = tests::stats::one(proxy.admin_address(), "listener_manager.lds.update_rejected");
+    assert_eq!(rejected, 1);
+    drop(taken);
+    replace(folder.path(), &listeners(&setup::address(place)));
+    wait::until("the other", || client::get(place, "/").ok());
+}
+
+/// Two listeners at one address would each get a part of the connections.
+#[test]
+fn an_address_is_one_listeners_alone_until_that_goes() {
+    let backend = Backend::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = backend::dead_address();
+    let named = |names: &[&str]| {
+        let one = |name: &&str| {
+            let answer = json!({"match": {"prefix": "/"},
+                "direct_response": {"status": 200, "body": {"inline_string": name}}});
+            let host = json!({"name": "all", "domains": ["*"], "routes": [answer]});
+            let mut one = setup::listener(Vec::new(), json!({"virtual_hosts": [host]}));
+            one["@type"] = json!(LISTENER);
+            one["name"] = json!(name);
+            one["address"] = setup::address(place);
+            one
+        };
+        json!({"resources": names.iter().map(one).collect::<Vec<_>>()})
+    };
+    replace(folder.path(), &named(&["a"]));
+    let text = setup::bootstrap(Vec::new(), backend.address(), backend::dead_address());
+    let mut bootstrap: Value = serde_json::from_str(&text).expect("JSON");
+    bootstrap["static_resources"].as_object_mut().expect("a map").remove("listeners");
+    let source = json!({"path_config_source": {"path": folder.path().join("routes.yaml")}});
+    bootstrap["dynamic_resources"] = json!({"lds_config": source});
+    let proxy = Proxy::start(Kind::Ours, &bootstrap.to_string());
+    let says = |who: &str| {
+        let answer = client::get(place, "/").expect("the address is never given up");
+        (answer.text() == who).then_some(())
+    };
+    assert!(says("a").is_some());
+    replace(folder.path(), &named(&["a", "b"]));
+    let why = "listener 'a' has the same address";
+    wait::until(why, || proxy.stderr().contains(why).then_some(()));
+    assert!(says("a").is_some());
+    replace(folder.path(), &named(&["c"]));
+    wait::until("the third", || says("c"));
 }
 
 /// One client with a kept connection; each answer must be whole.

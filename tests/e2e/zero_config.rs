@@ -1,6 +1,7 @@
 //! The proxy without a bootstrap: a file of ten lines, watched.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use tests::backend::{self, Backend, Reply};
@@ -15,14 +16,26 @@ fn start(file: &Path) -> Proxy {
     Proxy::run(command, folder)
 }
 
-fn write(file: &Path, port: u16, backend: u16) {
-    // Port 0 would do for the proxy, but not for the route from /metrics to the admin interface.
-    let admin = backend::dead_address().port();
-    let text = format!(
-        "proxy: {{ host: 127.0.0.1, port: {port} }}\nbackend: {{ name: backend, host: 127.0.0.1, \
-         port: {backend} }}\nadmin: {{ host: 127.0.0.1, port: {admin} }}\n"
-    );
-    replace(file, &text);
+/// Ports of a proxy. Port 0 would do for the proxy, but not for the route from /metrics to the
+/// admin interface.
+struct Ports {
+    proxy: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Ports {
+    fn free() -> Self {
+        Self { proxy: backend::dead_address(), admin: backend::dead_address() }
+    }
+
+    /// A whole file.
+    fn text(&self, backend: SocketAddr) -> String {
+        let (proxy, admin, backend) = (self.proxy.port(), self.admin.port(), backend.port());
+        format!(
+            "proxy: {{ host: 127.0.0.1, port: {proxy} }}\nbackend: {{ name: backend, host: \
+             127.0.0.1, port: {backend} }}\nadmin: {{ host: 127.0.0.1, port: {admin} }}\n"
+        )
+    }
 }
 
 fn replace(file: &Path, text: &str) {
@@ -36,8 +49,9 @@ fn the_file_names_proxy_and_backend() {
     let backend = Backend::start();
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("proxy.yaml");
-    let address = backend::dead_address();
-    write(&file, address.port(), backend.address().port());
+    let ports = Ports::free();
+    let address = ports.proxy;
+    replace(&file, &ports.text(backend.address()));
     let _proxy = start(&file);
     let response = client::get(address, "/x?y=z").expect("a response");
     assert_eq!((response.status(), response.text().as_str()), (200, "hello"));
@@ -57,11 +71,12 @@ fn a_good_change_swaps_in_and_a_bad_one_changes_nothing() {
     two.always(Reply::ok("two"));
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("proxy.yaml");
-    let address = backend::dead_address();
-    write(&file, address.port(), one.address().port());
+    let ports = Ports::free();
+    let address = ports.proxy;
+    replace(&file, &ports.text(one.address()));
     let proxy = start(&file);
     assert_eq!(client::get(address, "/").expect("a response").text(), "one");
-    write(&file, address.port(), two.address().port());
+    replace(&file, &ports.text(two.address()));
     wait::until("the second backend", || {
         let answer = client::get(address, "/").expect("no request is lost");
         (answer.text() == "two").then_some(())
@@ -75,8 +90,60 @@ fn a_good_change_swaps_in_and_a_bad_one_changes_nothing() {
 fn a_backend_that_is_down_is_no_start_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("proxy.yaml");
-    let (address, dead) = (backend::dead_address(), backend::dead_address());
-    write(&file, address.port(), dead.port());
+    let ports = Ports::free();
+    let (address, dead) = (ports.proxy, backend::dead_address());
+    replace(&file, &ports.text(dead));
     let _proxy = start(&file);
     assert_eq!(client::get(address, "/").expect("a response").status(), 503);
+}
+
+/// Each of them is refused with its reason, and what was in force goes on: all of it.
+#[test]
+fn what_cannot_be_taken_over_whole_is_not_taken_over_at_all() {
+    let (one, two) = (Backend::start(), Backend::start());
+    one.always(Reply::ok("one"));
+    two.always(Reply::ok("two"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("proxy.yaml");
+    let ports = Ports::free();
+    replace(&file, &ports.text(one.address()));
+    let proxy = start(&file);
+    let held = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let held = held.local_addr().map(|at| (held, at)).expect("a bound socket has an address");
+    let moved = Ports { proxy: held.1, admin: ports.admin };
+    let admin = Ports { proxy: ports.proxy, admin: backend::dead_address() };
+    for (text, why) in [
+        (String::new(), "the file is empty"),
+        (moved.text(two.address()), "another program listens there"),
+        (admin.text(two.address()), "changes only with a restart"),
+        (ports.text(two.address()).replace("port: ", "port: x"), "must be a number"),
+    ] {
+        replace(&file, &text);
+        wait::until(why, || proxy.stderr().contains(why).then_some(()));
+        assert_eq!(client::get(ports.proxy, "/").expect("a response").text(), "one", "{why}");
+    }
+    fs::remove_file(&file).expect("the file goes");
+    wait::until("a word", || proxy.stderr().contains("the file is gone").then_some(()));
+    assert_eq!(client::get(ports.proxy, "/").expect("a response").text(), "one");
+    assert!(!proxy.stderr().contains("configuration read again"), "{}", proxy.stderr());
+}
+
+#[test]
+fn a_proxy_may_move_and_its_backend_may_get_another_name() {
+    let (one, two) = (Backend::start(), Backend::start());
+    one.always(Reply::ok("one"));
+    two.always(Reply::ok("two"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("proxy.yaml");
+    let ports = Ports::free();
+    replace(&file, &ports.text(one.address()));
+    let proxy = start(&file);
+    let moved = Ports { proxy: backend::dead_address(), admin: ports.admin };
+    replace(&file, &moved.text(two.address()).replace("name: backend", "name: other"));
+    let first = wait::until("the new port", || client::get(moved.proxy, "/").ok());
+    assert_eq!((first.status(), first.text().as_str()), (200, "two"));
+    wait::until("the end of the old port", || client::get(ports.proxy, "/").err());
+    wait::until("a word", || proxy.stderr().contains("configuration read again").then_some(()));
+    let clusters = proxy.admin("/clusters").expect("a page").text();
+    assert!(clusters.contains("other::") && !clusters.contains("backend::"), "{clusters}");
 }

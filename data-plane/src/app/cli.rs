@@ -11,12 +11,13 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::control::{Command, Handle};
+use super::control::Command;
 use super::load::{self, LoadError, Loaded, NodeFlags, Sources};
 use super::logging::{self, InstallError};
 use super::setup::{Compat, DrainStrategy, Setup, default_concurrency};
+use super::short_file::ShortFile;
 use super::start::{self, Running};
 use super::zero_config::{self, ZeroConfig};
 use crate::config::resource::UnknownFields;
@@ -46,7 +47,8 @@ impl LogChoice {
         Self {
             level: args.log_level.clone(),
             components: args.component_log_level.clone(),
-            path: args.log_path.clone(),
+            // A check writes nothing.
+            path: args.log_path.clone().filter(|_| args.mode == Mode::Serve),
         }
     }
 }
@@ -119,6 +121,10 @@ fn serve(args: Args) -> ExitCode {
             InstallError::File { .. } => ExitCode::FAILURE,
         };
     }
+    let mut setup = match setup_of(&args) {
+        Ok(setup) => setup,
+        Err(error) => return refuse(&error),
+    };
     recovery::install_hook();
     let source = match (&args.config, &args.config_path, &args.config_yaml) {
         (None, None, None) => Source::ZeroConfig(None),
@@ -137,18 +143,15 @@ fn serve(args: Args) -> ExitCode {
             },
         }),
     };
-    let mut setup = setup_of(&args);
-    let (loaded, zero) = match &source {
+    let (loaded, short) = match &source {
         Source::Bootstrap(sources) => match load::load(sources) {
-            Ok(loaded) => (loaded, None),
+            Ok(loaded) => (loaded, Short::default()),
             Err(error) => return refuse(&error),
         },
-        Source::ZeroConfig(file) => {
-            match zero_config::load(file.as_deref(), args.builtin_paths()) {
-                Ok((zero, loaded)) => (loaded, Some(zero)),
-                Err(error) => return refuse(&error),
-            }
-        }
+        Source::ZeroConfig(file) => match Short::load(file.clone(), &args) {
+            Ok(loaded) => loaded,
+            Err(error) => return refuse(&error),
+        },
     };
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -161,12 +164,35 @@ fn serve(args: Args) -> ExitCode {
         println!("configuration '{name}' OK");
         return ExitCode::SUCCESS;
     }
-    if let Some(zero) = &zero {
+    if let Some(zero) = &short.says {
         setup.shutdown_grace = args.shutdown_grace().unwrap_or(zero.timeouts.shutdown);
         setup.services = vec![zero.backend.name.clone()];
         announce(zero, args.config.as_deref());
     }
-    block_on(loaded, setup, &args, zero)
+    block_on(loaded, setup, short.file)
+}
+
+/// The short form, where that is what is served.
+#[derive(Default)]
+struct Short {
+    says: Option<ZeroConfig>,
+    file: Option<ShortFile>,
+}
+
+impl Short {
+    fn load(file: Option<String>, args: &Args) -> Result<(Loaded, Self), LoadError> {
+        let builtin = args.builtin_paths();
+        Ok(match file {
+            None => {
+                let (zero, loaded) = zero_config::load(None, builtin)?;
+                (loaded, Self { says: Some(zero), file: None })
+            }
+            Some(file) => {
+                let (short, zero, loaded) = ShortFile::open(file, builtin, args.shutdown_grace())?;
+                (loaded, Self { says: Some(zero), file: Some(short) })
+            }
+        })
+    }
 }
 
 fn refuse(error: &LoadError) -> ExitCode {
@@ -176,12 +202,19 @@ fn refuse(error: &LoadError) -> ExitCode {
     ExitCode::from(BAD_CONFIGURATION)
 }
 
-fn setup_of(args: &Args) -> Setup {
+fn setup_of(args: &Args) -> Result<Setup, LoadError> {
     let seconds = |s: u64| Duration::from_secs(s);
     let defaults = Setup::default();
     let compat = std::env::var("GOMESH_COMPAT").ok();
-    let compat = args.compat.as_deref().or(compat.as_deref());
-    Setup {
+    let compat = match args.compat.as_deref().or(compat.as_deref()) {
+        Some("envoy") => Compat::Envoy,
+        None | Some("gomesh" | "") => Compat::GoMesh,
+        Some(other) => {
+            let must = "must be envoy or gomesh";
+            return Err(LoadError::line(format!("GOMESH_COMPAT: got '{other}'; {must}")));
+        }
+    };
+    Ok(Setup {
         concurrency: args.concurrency.filter(|n| *n > 0).unwrap_or_else(default_concurrency),
         drain_time: seconds(args.drain_time_s),
         drain_strategy: match args.drain_strategy.as_str() {
@@ -196,12 +229,12 @@ fn setup_of(args: &Args) -> Setup {
         } else {
             UnknownFields::Count
         },
-        compat: if compat == Some("envoy") { Compat::Envoy } else { Compat::GoMesh },
+        compat,
         request_log: args.request_log.then_some(true),
         admin_address_path: args.admin_address_path.clone().map(Into::into),
         command_line: args.shown(),
         services: Vec::new(),
-    }
+    })
 }
 
 /// The seed's start-up lines.
@@ -222,7 +255,7 @@ fn announce(zero: &ZeroConfig, file: Option<&str>) {
     }
 }
 
-fn block_on(loaded: Loaded, setup: Setup, args: &Args, zero: Option<ZeroConfig>) -> ExitCode {
+fn block_on(loaded: Loaded, setup: Setup, short: Option<ShortFile>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -232,7 +265,19 @@ fn block_on(loaded: Loaded, setup: Setup, args: &Args, zero: Option<ZeroConfig>)
         }
     };
     runtime.block_on(async {
-        let running = match start::start(loaded, setup).await {
+        let mut signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => {
+                eprintln!("cannot listen for signals: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        // A start may wait for names and files for as long as it was told to; a signal ends it.
+        let started = tokio::select! {
+            started = start::start(loaded, setup) => started,
+            () = signals.ending() => return ExitCode::SUCCESS,
+        };
+        let running = match started {
             Ok(running) => running,
             Err(start::StartError::Config(problems)) => {
                 eprintln!("{problems}");
@@ -243,41 +288,65 @@ fn block_on(loaded: Loaded, setup: Setup, args: &Args, zero: Option<ZeroConfig>)
                 return ExitCode::FAILURE;
             }
         };
-        let file = zero.and_then(|_| args.config.clone());
-        let _watching = file
-            .clone()
-            .map(|file| zero_config::watch(file, args.builtin_paths(), running.handle.clone()));
-        until_signal(running, file, args).await
+        let _watching = short.as_ref().map(|short| short.watch(running.handle.clone()));
+        until_signal(running, signals, short.as_ref()).await
     })
+}
+
+/// The signals that mean something (contracts §2).
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    usr1: Signal,
+}
+
+impl Signals {
+    /// From now on none of them ends the process by itself.
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT. Cancel safe.
+    async fn ending(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
 }
 
 /// First SIGTERM or SIGINT: end in good order; the second: at once. SIGHUP re-reads the zero-config
 /// file, SIGUSR1 opens log files anew.
-async fn until_signal(running: Running, file: Option<String>, args: &Args) -> ExitCode {
+async fn until_signal(
+    running: Running,
+    mut signals: Signals,
+    short: Option<&ShortFile>,
+) -> ExitCode {
     let handle = running.handle.clone();
-    let signals = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::hangup()),
-        signal(SignalKind::user_defined1()),
-    );
-    let (Ok(mut term), Ok(mut int), Ok(mut hup), Ok(mut usr1)) = signals else {
-        eprintln!("cannot listen for signals");
-        return ExitCode::FAILURE;
-    };
     let wait = running.wait();
     tokio::pin!(wait);
     let mut ending = false;
     loop {
         tokio::select! {
-            () = &mut wait => return ExitCode::SUCCESS,
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-            _ = hup.recv() => {
-                reload(file.as_deref(), args, &handle).await;
+            good = &mut wait => {
+                return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            }
+            _ = signals.term.recv() => {}
+            _ = signals.int.recv() => {}
+            _ = signals.hup.recv() => {
+                match short {
+                    Some(short) => short.reload(&handle).await,
+                    None => tracing::info!("SIGHUP: an Envoy bootstrap is not read again"),
+                }
                 continue;
             }
-            _ = usr1.recv() => {
+            _ = signals.usr1.recv() => {
                 handle.send(Command::ReopenLogs).await;
                 continue;
             }
@@ -288,12 +357,4 @@ async fn until_signal(running: Running, file: Option<String>, args: &Args) -> Ex
         ending = true;
         handle.shutdown().await;
     }
-}
-
-async fn reload(file: Option<&str>, args: &Args, handle: &Handle) {
-    let Some(file) = file else {
-        tracing::info!("SIGHUP is ignored: an Envoy bootstrap is not read again");
-        return;
-    };
-    zero_config::reload(file, args.builtin_paths(), handle).await;
 }

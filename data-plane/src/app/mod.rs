@@ -6,15 +6,17 @@
 
 mod admin_state;
 pub mod cli;
+mod connectors;
 mod control;
 pub mod load;
 mod logging;
 mod runtime;
 pub mod setup;
+mod short_file;
 mod start;
 pub mod zero_config;
 
-pub use control::{Command, Handle};
+pub use control::{Command, Handle, Reload};
 pub use load::{LoadError, Loaded, Sources};
 pub use setup::{Compat, DrainStrategy, Setup};
 pub use start::{Running, StartError, start};

@@ -20,12 +20,13 @@ use crate::cluster::dns::{Resolve, SystemResolver};
 use crate::cluster::pool::Pools;
 use crate::codec::io::BufferPool;
 use crate::config::address::Address;
-use crate::config::error::Problems;
-use crate::config::resource;
+use crate::config::error::{At as _, Problems, Reason};
+use crate::config::resource::{self, ResourceValue};
 use crate::http::headers::LocalInfo;
 use crate::http::manager::ManagerCx;
 use crate::http::trace::TraceStart;
 use crate::http::worker::{Options, Shared, Worker};
+use crate::listener::socket::Held;
 use crate::listener::{GlobalConnections, Listeners, WorkerHandle, spawn_worker};
 use crate::snapshot::Snapshot;
 use crate::telemetry::WorkerId;
@@ -55,9 +56,9 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits until it has ended.
-    pub async fn wait(self) {
-        self.control.join().await;
+    /// Waits until it has ended. False where that was not in good order: the control loop failed.
+    pub async fn wait(self) -> bool {
+        self.control.join().await
     }
 }
 
@@ -87,7 +88,9 @@ pub async fn start(loaded: Loaded, setup: Setup) -> Result<Running, StartError> 
         logs: logs.clone(),
     });
     let snapshot = Snapshot::new(registry.clone(), manager_cx);
-    let (subscriptions, events) = subscriptions(&loaded, &setup, &registry, &metrics)?;
+    let listeners = Listeners::new(workers);
+    let held = listeners.held().clone();
+    let (subscriptions, events) = subscriptions(&loaded, &setup, &registry, &metrics, held)?;
     let resolver: Arc<dyn Resolve> = Arc::new(
         SystemResolver::new(&loaded.config.dns)
             .map_err(|error| StartError::System(error.to_string()))?,
@@ -111,7 +114,7 @@ pub async fn start(loaded: Loaded, setup: Setup) -> Result<Running, StartError> 
         metrics,
         logs,
         snapshot,
-        listeners: Listeners::new(workers),
+        listeners,
         subscriptions,
         events,
         resolver,
@@ -237,18 +240,45 @@ fn spawn_workers(
         .collect()
 }
 
-type Events = mpsc::Receiver<xds::Event<resource::ResourceValue>>;
+/// As Envoy, refuses a listener by xDS whose address is not to be had, so that its author hears of
+/// it.
+fn bindable(
+    decoded: resource::Decoded<ResourceValue>,
+    held: &Held,
+) -> resource::Decoded<ResourceValue> {
+    let resource::Decoded::Accepted(named) = &decoded else { return decoded };
+    let ResourceValue::Listener(listener) = &named.value else { return decoded };
+    let Some(tcp) = listener.tcp().filter(|tcp| tcp.bind_to_port) else { return decoded };
+    for (index, place) in tcp.addresses.iter().enumerate() {
+        if let Err(error) = held.check(&place.bind) {
+            let reason = Err::<(), _>(Problems::from(Reason::Rule(error.to_string())));
+            let placed = match index.checked_sub(1) {
+                None => reason.at("address"),
+                Some(more) => reason.at("address").at_index("additional_addresses", more),
+            };
+            let name = named.name.clone();
+            let Err(problems) = placed else { return decoded };
+            return resource::Decoded::Rejected { name, problems };
+        }
+    }
+    decoded
+}
+
+type Events = mpsc::Receiver<xds::Event<ResourceValue>>;
 
 fn subscriptions(
     loaded: &Loaded,
     setup: &Setup,
     registry: &Registry,
     metrics: &Arc<Metrics>,
-) -> Result<(Subscriptions<resource::ResourceValue>, Events), StartError> {
+    held: Held,
+) -> Result<(Subscriptions<ResourceValue>, Events), StartError> {
     let unknown = setup.unknown_dynamic_fields;
     let metrics = Arc::clone(metrics);
     let decode = xds::decoder(
-        move |type_url, bytes| resource::decode(type_url, bytes, &dynamic_cx(unknown)),
+        move |type_url, bytes| {
+            bindable(resource::decode(type_url, bytes, &dynamic_cx(unknown)), &held)
+        },
         move |_, _, notes| {
             for field in &notes.ignored_fields {
                 metrics.ignored_field(field);
@@ -258,7 +288,7 @@ fn subscriptions(
     let options = xds::Options {
         node: Arc::new(xds::node::build_node(&loaded.config.node)),
         ads: loaded.config.dynamic.ads.clone(),
-        connectors: Arc::new(super::control::StaticConnectors::new(&loaded.config)),
+        connectors: Arc::new(super::connectors::StaticConnectors::new(&loaded.config)),
         decode,
         registry: Some(registry.clone()),
         keepalive: Some(xds::client::Keepalive::default()),

@@ -50,9 +50,16 @@ impl Plane {
         line.unwrap_or_else(|| panic!("no listener l: {page}")).parse().unwrap()
     }
 
+    async fn reload(&self, loaded: Loaded) {
+        let reload =
+            Reload { from: "test.yaml".into(), loaded, shutdown_grace: Duration::from_secs(5) };
+        self.running.handle.send(Command::Reload(Box::new(reload))).await;
+    }
+
     async fn end(self) {
         self.running.handle.shutdown().await;
-        tokio::time::timeout(PATIENCE, self.running.wait()).await.expect("it does not end");
+        let good = tokio::time::timeout(PATIENCE, self.running.wait()).await;
+        assert!(good.expect("it does not end"), "its control loop failed");
     }
 }
 
@@ -189,7 +196,7 @@ async fn a_reload_is_seen_and_loses_no_request() {
     for version in 1..=20 {
         let yaml = bootstrap(&direct(&format!("v{version}")), "");
         let new = loaded(&yaml, plane.folder.path());
-        plane.running.handle.send(Command::Reload(Box::new(new))).await;
+        plane.reload(new).await;
         let seen = async {
             loop {
                 ask(&mut kept).await;
@@ -229,7 +236,8 @@ async fn an_end_waits_for_what_is_at_hand() {
     let (head, body) = answer(&mut busy).await;
     assert!(head.contains("connection: close") && body == "ok", "{head} {body}");
     closes(&mut busy).await;
-    tokio::time::timeout(PATIENCE, plane.running.wait()).await.expect("it ends before its grace");
+    let good = tokio::time::timeout(PATIENCE, plane.running.wait()).await;
+    assert!(good.expect("it ends before its grace"));
     TcpStream::connect(address).await.expect_err("nobody listens any more");
 }
 

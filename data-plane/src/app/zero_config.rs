@@ -1,24 +1,14 @@
 //! The short form: one proxy, one backend (contracts §8), translated to an Envoy bootstrap.
 //!
 //! One path: what it becomes goes through the same reader, rules and snapshot as any bootstrap.
-//! The file is watched by its directory, so that an atomic rename counts; a good change swaps in, a
-//! bad one is refused with its place and changes nothing.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher as _};
 use serde::Deserialize;
-use tokio::sync::mpsc;
 
-use super::control::{Command, Handle};
 use super::load::{self, LoadError, Loaded};
-use crate::base::task::{self, Task};
-
-/// Events of one save come together; this is waited for before the file is read.
-const DEBOUNCE: Duration = Duration::from_millis(100);
 
 /// The short form with its defaults.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -41,6 +31,7 @@ pub struct Proxy {
     /// Address to listen on.
     pub host: String,
     /// Port to listen on.
+    #[serde(deserialize_with = "port")]
     pub port: u16,
 }
 
@@ -53,6 +44,7 @@ pub struct Backend {
     /// Its address or name.
     pub host: String,
     /// Its port.
+    #[serde(deserialize_with = "port")]
     pub port: u16,
 }
 
@@ -81,6 +73,7 @@ pub struct Admin {
     /// Address to listen on.
     pub host: String,
     /// Port to listen on.
+    #[serde(deserialize_with = "port")]
     pub port: u16,
 }
 
@@ -109,6 +102,14 @@ impl Default for Admin {
     }
 }
 
+/// A port; the message names the value, which a plain number's would not.
+fn port<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+    let text = String::deserialize(from)?;
+    text.trim().parse().map_err(|_| {
+        serde::de::Error::custom(format!("port: got '{text}'; must be a number from 0 to 65535"))
+    })
+}
+
 /// `250ms`, `5s`, `1.5s`, `2m`.
 fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
@@ -133,28 +134,29 @@ fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Er
 pub fn load(file: Option<&str>, builtin: Option<bool>) -> Result<(ZeroConfig, Loaded), LoadError> {
     let zero = match file {
         None => ZeroConfig::default(),
-        Some(file) => read(file)?.unwrap_or_default(),
+        Some(file) => parse(file, &read(file)?)?.unwrap_or_default(),
     };
     translated(zero, builtin)
 }
 
-/// Reads a file that has changed. At a start an empty one means the defaults; here it is what an
-/// editor leaves for a moment before it writes, and must not move the proxy to another port.
-fn load_again(file: &str, builtin: Option<bool>) -> Result<Loaded, LoadError> {
-    let zero = read(file)?.ok_or_else(|| LoadError::line(format!("{file}: the file is empty")))?;
-    Ok(translated(zero, builtin)?.1)
-}
-
-fn translated(zero: ZeroConfig, builtin: Option<bool>) -> Result<(ZeroConfig, Loaded), LoadError> {
+/// The bootstrap that the short form stands for, read as any bootstrap is.
+pub(super) fn translated(
+    zero: ZeroConfig,
+    builtin: Option<bool>,
+) -> Result<(ZeroConfig, Loaded), LoadError> {
     let loaded = load::load_text("zero-config.yaml", &translate(&zero, builtin))?;
     Ok((zero, loaded))
 }
 
+/// The text of a file.
+pub(super) fn read(file: &str) -> Result<String, LoadError> {
+    std::fs::read_to_string(file)
+        .map_err(|error| LoadError::line(format!("{file}: cannot read it: {error}")))
+}
+
 /// What a file says; `None` where it says nothing.
-fn read(file: &str) -> Result<Option<ZeroConfig>, LoadError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| LoadError::line(format!("{file}: cannot read it: {error}")))?;
-    if text.trim_start().starts_with('{') || mentions_bootstrap(&text) {
+pub(super) fn parse(file: &str, text: &str) -> Result<Option<ZeroConfig>, LoadError> {
+    if mentions_bootstrap(text) {
         return Err(LoadError::line(format!(
             "{file}: this is an Envoy bootstrap; start it with -c {file}"
         )));
@@ -162,17 +164,21 @@ fn read(file: &str) -> Result<Option<ZeroConfig>, LoadError> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(None);
     }
-    serde_saphyr::from_str(&text).map(Some).map_err(|error| refused(file, &text, &error))
+    serde_saphyr::from_str(text).map(Some).map_err(|error| refused(file, &error))
 }
 
-/// Whether a file is of the other kind: a top-level key of Envoy's.
+/// Whether a file is of the other kind: a top-level key of Envoy's, in YAML or JSON.
 fn mentions_bootstrap(text: &str) -> bool {
-    const KEYS: [&str; 4] =
-        ["static_resources:", "dynamic_resources:", "node:", "layered_runtime:"];
-    text.lines().any(|line| KEYS.iter().any(|key| line.starts_with(key)))
+    const KEYS: [&str; 4] = ["static_resources", "dynamic_resources", "node", "layered_runtime"];
+    let in_flow = text.trim_start().starts_with('{');
+    let names = |line: &str, key: &str| {
+        let line = if in_flow { line.trim_start_matches(['{', ' ', '\t', '"']) } else { line };
+        line.strip_prefix(key).is_some_and(|rest| rest.starts_with([':', '"']))
+    };
+    text.lines().any(|line| KEYS.iter().any(|key| names(line, key)))
 }
 
-fn refused(file: &str, text: &str, error: &serde_saphyr::Error) -> LoadError {
+fn refused(file: &str, error: &serde_saphyr::Error) -> LoadError {
     let place = error.location().map(|at| (at.line(), at.column()));
     let (line, column) = place.unwrap_or((0, 0));
     let message = error.without_snippet().to_string();
@@ -187,7 +193,6 @@ fn refused(file: &str, text: &str, error: &serde_saphyr::Error) -> LoadError {
     } else {
         None
     };
-    let _source = text;
     LoadError::line(format!("{file}:{line}:{column}: {message}{}", hint.unwrap_or_default()))
 }
 
@@ -308,62 +313,6 @@ const PANIC_FILTER: &str = "          - name: gomesh.filters.http.panic
               value: {path: /panic, at: request_head}
 ";
 
-/// Reads the file again and hands it over; what is wrong with it is logged and changes nothing.
-pub async fn reload(file: &str, builtin: Option<bool>, handle: &Handle) {
-    match load_again(file, builtin) {
-        Ok(loaded) => {
-            tracing::info!(file, "configuration read again");
-            handle.send(Command::Reload(Box::new(loaded))).await;
-        }
-        Err(error) => {
-            for line in error.lines {
-                tracing::error!("{line}; the last good configuration stays");
-            }
-        }
-    }
-}
-
-/// Watches the file for as long as the task lives.
-pub fn watch(file: String, builtin: Option<bool>, handle: Handle) -> Task {
-    task::spawn("watch", async move {
-        let (changed, mut changes) = mpsc::channel(1);
-        let path = Path::new(&file);
-        let directory = path.parent().filter(|p| !p.as_os_str().is_empty());
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                // One wake-up that waits is enough: the file is read after it.
-                let _waiting = changed.try_send(());
-            }
-        });
-        let watching = watcher.and_then(|mut watcher| {
-            let directory = directory.unwrap_or_else(|| Path::new("."));
-            watcher.watch(directory, RecursiveMode::NonRecursive).map(|()| watcher)
-        });
-        let _watching = match watching {
-            Ok(watching) => watching,
-            Err(error) => {
-                tracing::warn!(file, %error, "the file is not watched; SIGHUP reads it again");
-                return;
-            }
-        };
-        let mut last = std::fs::read(&file).ok();
-        while changes.recv().await.is_some() {
-            // Not while it is being written, but not put off for ever either.
-            for _ in 0..10 {
-                tokio::time::sleep(DEBOUNCE).await;
-                if changes.try_recv().is_err() {
-                    break;
-                }
-            }
-            let now = std::fs::read(&file).ok();
-            if now.is_some() && now != last {
-                last = now;
-                reload(&file, builtin, &handle).await;
-            }
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,21 +328,7 @@ mod tests {
     }
 
     fn read_text(text: &str) -> Result<ZeroConfig, LoadError> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        read(file.path().to_str().unwrap()).map(Option::unwrap_or_default)
-    }
-
-    #[test]
-    fn an_emptied_file_is_refused_while_it_is_watched() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let path = file.path().to_str().unwrap();
-        std::fs::write(file.path(), "# later\n\n").unwrap();
-        assert_eq!(load(Some(path), None).unwrap().0, ZeroConfig::default());
-        let error = load_again(path, None).unwrap_err().to_string();
-        assert!(error.ends_with("the file is empty"), "{error}");
-        std::fs::write(file.path(), "backend: {port: 3001}\n").unwrap();
-        assert_eq!(load_again(path, None).unwrap().config.clusters.len(), 2);
+        parse("proxy.yaml", text).map(Option::unwrap_or_default)
     }
 
     #[test]
@@ -413,8 +348,21 @@ mod tests {
 
     #[test]
     fn an_envoy_bootstrap_is_refused_with_the_right_flag() {
-        let error = read_text("static_resources: {}\n").unwrap_err().to_string();
-        assert!(error.contains("-c "), "{error}");
+        for text in ["static_resources: {}\n", "{ \"node\": {} }", "{\n  static_resources: {}}\n"] {
+            let error = read_text(text).unwrap_err().to_string();
+            assert!(error.contains("-c "), "{error}");
+        }
+        let flow = read_text("{proxy: {port: 8001}, backend: {name: node}}").unwrap();
+        assert_eq!((flow.proxy.port, flow.backend.name.as_str()), (8001, "node"));
+    }
+
+    #[test]
+    fn a_wrong_port_is_named_with_its_value_and_its_place() {
+        for (text, value) in [("proxy: {port: 70000}\n", "70000"), ("admin: {port: x}\n", "'x'")] {
+            let error = read_text(text).unwrap_err().to_string();
+            assert!(error.contains("proxy.yaml:1:") && error.contains(value), "{error}");
+            assert!(error.contains("65535"), "{error}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use socket2::Socket;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 
-use super::socket::{BindError, BindSpec, SocketTable};
+use super::socket::{BindError, BindSpec, Held, SocketTable};
 use super::worker::{Acceptance, Command, WorkerHandle};
 use crate::base::names::ListenerName;
 use crate::base::task::{self, Task};
@@ -73,6 +73,18 @@ impl Listeners {
             accepted,
             next_worker: 0,
         }
+    }
+
+    /// The addresses that are bound here.
+    #[must_use]
+    pub const fn held(&self) -> &Held {
+        self.sockets.held()
+    }
+
+    /// Says which listeners are about to be removed, so that others may take over their addresses
+    /// before, without a gap; until it is said anew.
+    pub fn expect_to_leave(&mut self, listeners: impl IntoIterator<Item = ListenerName>) {
+        self.sockets.expect_to_leave(listeners);
     }
 
     /// Adds a listener, or replaces the one of the same name, whose connections are closed over

@@ -7,11 +7,12 @@
 //! SO_REUSEPORT, and each would get a part of the connections; so a probe without that option
 //! comes first and finds a port that another program holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -51,6 +52,30 @@ pub struct BindError {
 #[derive(Debug, Default)]
 pub struct SocketTable {
     bound: HashMap<Key, Entry>,
+    held: Held,
+    /// Listeners that give up their addresses in the step that is under way.
+    leaving: HashSet<ListenerName>,
+}
+
+/// Which addresses a data plane holds itself, for whoever has to judge one before it is bound.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// Taken for a look or a change by the control runtime alone.
+    addresses: Arc<Mutex<HashSet<BindAddress>>>,
+}
+
+impl Held {
+    /// Whether an address can be had, or is ours already; it is not kept by this.
+    ///
+    /// # Errors
+    /// The address is taken, not this machine's, or not permitted.
+    pub fn check(&self, address: &BindAddress) -> Result<(), BindError> {
+        if self.lock().contains(address) { Ok(()) } else { check_free(address) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<BindAddress>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Where sockets are found again. With port 0 each listener has its own.
@@ -64,7 +89,8 @@ fn key(address: &BindAddress, listener: &ListenerName) -> Key {
 #[derive(Debug)]
 struct Entry {
     bound: Bound,
-    users: usize,
+    /// Who uses it: a listener and, for a moment, the one that takes its place.
+    users: Vec<ListenerName>,
 }
 
 impl SocketTable {
@@ -72,7 +98,8 @@ impl SocketTable {
     /// [`SocketTable::release`] calls were made as `acquire` calls.
     ///
     /// # Errors
-    /// The address is taken, not ours, or not permitted.
+    /// The address is another listener's that stays, taken by another program, not this machine's,
+    /// or not permitted.
     pub fn acquire(
         &mut self,
         listener: &ListenerName,
@@ -80,24 +107,46 @@ impl SocketTable {
     ) -> Result<Bound, BindError> {
         let key = key(&spec.address, listener);
         if let Some(entry) = self.bound.get_mut(&key) {
+            let stays = |user: &&ListenerName| *user != listener && !self.leaving.contains(*user);
+            if let Some(owner) = entry.users.iter().find(stays) {
+                let reason = format!("listener '{owner}' has the same address");
+                return Err(BindError { address: display(&spec.address), reason });
+            }
             let copy = entry.bound.duplicate(&spec.address)?;
-            entry.users += 1;
+            entry.users.push(listener.clone());
             return Ok(copy);
         }
         let bound = bind(spec)?;
         let copy = bound.duplicate(&spec.address)?;
-        self.bound.insert(key, Entry { bound, users: 1 });
+        self.held.lock().insert(spec.address.clone());
+        self.bound.insert(key, Entry { bound, users: vec![listener.clone()] });
         Ok(copy)
+    }
+
+    /// The addresses that are bound here.
+    #[must_use]
+    pub const fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Says whose addresses may be taken over, since they go in the same step; until it is said
+    /// anew.
+    pub fn expect_to_leave(&mut self, listeners: impl IntoIterator<Item = ListenerName>) {
+        self.leaving.clear();
+        self.leaving.extend(listeners);
     }
 
     /// A listener no longer needs the address; the last one closes its sockets.
     pub fn release(&mut self, listener: &ListenerName, address: &BindAddress) {
         let key = key(address, listener);
-        if let Some(entry) = self.bound.get_mut(&key) {
-            entry.users -= 1;
-            if entry.users == 0 {
-                self.bound.remove(&key);
-            }
+        let Some(entry) = self.bound.get_mut(&key) else { return };
+        if let Some(at) = entry.users.iter().position(|user| user == listener) {
+            entry.users.swap_remove(at);
+        }
+        if entry.users.is_empty() {
+            self.bound.remove(&key);
+            // With port 0 the address may be another listener's too, but it can always be had.
+            self.held.lock().remove(address);
         }
     }
 }
@@ -147,15 +196,24 @@ fn backlog(wanted: Option<u32>) -> i32 {
     wanted.and_then(|n| i32::try_from(n).ok()).unwrap_or(i32::MAX)
 }
 
-/// Whether a TCP address can be had, without keeping it. Paths are looked at when they are bound.
-///
-/// # Errors
-/// The address is taken, not ours, or not permitted.
-pub fn check_free(address: &BindAddress) -> Result<(), BindError> {
-    let BindAddress::Tcp { address: wanted, ipv4_compat } = address else { return Ok(()) };
-    tcp_socket(*wanted, *ipv4_compat)
-        .and_then(|socket| socket.bind(&(*wanted).into()))
-        .map_err(|error| refused(address, &error))
+/// Whether an address can be had, without keeping it.
+fn check_free(address: &BindAddress) -> Result<(), BindError> {
+    let free = match address {
+        BindAddress::Tcp { address, ipv4_compat } => {
+            let socket = tcp_socket(*address, *ipv4_compat);
+            socket.and_then(|socket| socket.bind(&(*address).into()))
+        }
+        BindAddress::Pipe(pipe) if pipe.path.starts_with('@') => Ok(()),
+        BindAddress::Pipe(pipe) => check_path(Path::new(&*pipe.path)),
+    };
+    free.map_err(|error| refused(address, &error))
+}
+
+/// Whether a socket file can be made at a path: its folder is there and nobody listens on it.
+fn check_path(path: &Path) -> io::Result<()> {
+    stale(path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    std::fs::metadata(folder.unwrap_or(Path::new("."))).map(drop)
 }
 
 fn bind_tcp(address: SocketAddr, ipv4_compat: bool, spec: &BindSpec) -> io::Result<Bound> {
@@ -207,7 +265,9 @@ fn bind_pipe(pipe: &Pipe, wanted: Option<u32>) -> io::Result<Bound> {
     if let Some(name) = pipe.path.strip_prefix('@') {
         socket.bind(&SockAddr::unix(format!("\0{name}"))?)?;
     } else {
-        remove_stale(path)?;
+        if stale(path)? {
+            std::fs::remove_file(path)?;
+        }
         socket.bind(&SockAddr::unix(path)?)?;
         if pipe.mode != 0 {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(pipe.mode))?;
@@ -217,16 +277,17 @@ fn bind_pipe(pipe: &Pipe, wanted: Option<u32>) -> io::Result<Bound> {
     Ok(Bound { address: None, sockets: vec![socket] })
 }
 
-/// Removes a socket file that nobody listens on any more; a live one or another file stays.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+/// Whether a socket file stands there that nobody listens on any more; a live one or another file
+/// is in the way.
+fn stale(path: &Path) -> io::Result<bool> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(false) };
     if !metadata.file_type().is_socket() {
         return Err(io::Error::other("a file that is no socket is in the way"));
     }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(io::ErrorKind::AddrInUse.into());
     }
-    std::fs::remove_file(path)
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -259,11 +320,33 @@ mod tests {
     fn an_address_is_looked_at_without_being_kept() {
         let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = spec(other.local_addr().unwrap().port(), 1).address;
-        let error = check_free(&taken).unwrap_err().to_string();
+        let held = Held::default();
+        let error = held.check(&taken).unwrap_err().to_string();
         assert!(error.contains("another program"), "{error}");
         drop(other);
-        check_free(&taken).unwrap();
-        check_free(&taken).unwrap();
+        held.check(&taken).unwrap();
+        let BindAddress::Tcp { address, .. } = taken else { panic!("it is TCP") };
+        // Without SO_REUSEADDR: nothing may be left that holds it.
+        let plain = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        plain.bind(&address.into()).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_is_held_is_ours_and_one_listeners_alone() {
+        let mut table = SocketTable::default();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let spec = spec(port, 2);
+        table.acquire(&"a".into(), &spec).unwrap();
+        table.held().check(&spec.address).unwrap();
+        let error = table.acquire(&"b".into(), &spec).unwrap_err().to_string();
+        assert!(error.contains("listener 'a' has the same address"), "{error}");
+        table.expect_to_leave(["a".into()]);
+        table.acquire(&"b".into(), &spec).unwrap();
+        table.expect_to_leave([]);
+        table.release(&"a".into(), &spec.address);
+        assert!(table.acquire(&"c".into(), &spec).is_err(), "b has it now");
+        table.release(&"b".into(), &spec.address);
+        table.acquire(&"c".into(), &spec).unwrap();
     }
 
     #[test]

@@ -65,11 +65,14 @@ impl Snapshot {
         }
     }
 
-    /// Removes a cluster; requests that are on their way to it end there.
+    /// Removes a cluster that came by xDS; requests that are on their way to it end there.
     pub fn remove_cluster(&mut self, name: &ClusterName, effects: &mut Vec<Effect>) {
-        if self.clusters.get(name).is_none_or(|slot| slot.origin == Origin::Static) {
-            return;
+        if self.clusters.get(name).is_some_and(|slot| slot.origin == Origin::Dynamic) {
+            self.drop_cluster(name, effects);
         }
+    }
+
+    pub(super) fn drop_cluster(&mut self, name: &ClusterName, effects: &mut Vec<Effect>) {
         let Some(slot) = self.clusters.remove(name) else { return };
         self.publish_clusters();
         for cluster in [slot.active, slot.warming].into_iter().flatten() {
@@ -134,8 +137,8 @@ impl Snapshot {
     /// The cluster under whose name the statistics of an EDS subscription stand: of those that
     /// share a `service_name`, the first.
     #[must_use]
-    pub fn endpoints_reader(&self, service: &str) -> Option<&ClusterName> {
-        self.reading(service).next().map(|cluster| cluster.name())
+    pub fn endpoints_reader(&self, service: &str) -> Option<&Arc<Cluster>> {
+        self.reading(service).next()
     }
 
     fn readers(&self, service: &str) -> Vec<Arc<Cluster>> {

@@ -35,6 +35,10 @@ impl Entry {
 }
 
 impl Slot {
+    pub(super) const fn origin(&self) -> Origin {
+        self.origin
+    }
+
     fn newest(&self) -> Option<&Entry> {
         self.warming.as_ref().or(self.active.as_ref())
     }
@@ -74,11 +78,14 @@ impl Snapshot {
         self.try_activate(&name, effects);
     }
 
-    /// Removes a listener.
+    /// Removes a listener that came by xDS.
     pub fn remove_listener(&mut self, name: &ListenerName, effects: &mut Vec<Effect>) {
-        if self.listeners.get(name).is_none_or(|slot| slot.origin == Origin::Static) {
-            return;
+        if self.listeners.get(name).is_some_and(|slot| slot.origin == Origin::Dynamic) {
+            self.drop_listener(name, effects);
         }
+    }
+
+    pub(super) fn drop_listener(&mut self, name: &ListenerName, effects: &mut Vec<Effect>) {
         let Some(slot) = self.listeners.remove(name) else { return };
         if slot.active.is_some() {
             effects.push(Effect::Unlisten(name.clone()));

@@ -12,7 +12,7 @@
 mod clusters;
 mod listeners;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use crate::base::names::{ClusterName, ListenerName, RouteConfigName};
@@ -154,6 +154,29 @@ impl Snapshot {
     pub fn sweep(&mut self) {
         self.retired.sweep();
         self.draining.retain(|manager| manager.strong_count() > 0);
+    }
+
+    /// Removes static resources that the bootstrap, which was read again, does not name any more.
+    pub fn retain_static(
+        &mut self,
+        clusters: &HashSet<ClusterName>,
+        listeners: &HashSet<ListenerName>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let gone = self
+            .listeners
+            .iter()
+            .filter(|(name, slot)| slot.origin() == Origin::Static && !listeners.contains(*name));
+        for name in gone.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.drop_listener(&name, effects);
+        }
+        let gone = self
+            .clusters
+            .iter()
+            .filter(|(name, slot)| slot.origin == Origin::Static && !clusters.contains(*name));
+        for name in gone.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.drop_cluster(&name, effects);
+        }
     }
 
     /// One more needs a resource.

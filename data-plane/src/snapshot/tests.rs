@@ -192,11 +192,12 @@ fn a_cluster_serves_once_its_endpoints_are_here() {
 fn endpoints_are_counted_under_the_name_of_their_cluster() {
     let mut rig = Rig::new();
     let config = cluster_of(&format!(
-        "name: a, type: EDS, eds_cluster_config: {{service_name: s, \
+        "name: a, alt_stat_name: b, type: EDS, eds_cluster_config: {{service_name: s, \
          eds_config: {{path_config_source: {{path: {SOME_FILE}}}}}}}",
     ));
     assert_eq!(rig.cluster(&config), ["+eds s"]);
-    assert_eq!(rig.snapshot.endpoints_reader("s").map(|name| name.as_str()), Some("a"));
+    let reader = rig.snapshot.endpoints_reader("s");
+    assert_eq!(reader.map(|cluster| cluster.config().stat_name()), Some("b"));
     assert!(rig.snapshot.endpoints_reader("a").is_none());
 }
 

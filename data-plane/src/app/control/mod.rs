@@ -4,38 +4,39 @@
 //! ([`Effect`]) is carried out at once; listeners wait until the clusters that the start knows of
 //! are warm (xds-protocol W4), as in Envoy.
 
-use std::collections::{HashMap, VecDeque};
+mod reload;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use reload::Reloading;
+
 use super::admin_state::{Picture, Shown};
 use super::load::Loaded;
+use super::logging;
 use super::setup::Setup;
 use super::start::StartError;
 use crate::admin::ServerState;
 use crate::base::clock::{self, Instant};
-use crate::base::names::ClusterName;
+use crate::base::names::{ClusterName, ListenerName};
 use crate::base::task::{self, Task};
 use crate::cluster::Cluster;
 use crate::cluster::dns::{Resolve, StrictDns};
-use crate::config::bootstrap::BootstrapConfig;
-use crate::config::cluster::ClusterConfig;
-use crate::config::error::{Problems, Reason};
 use crate::config::listener::ListenerKind;
 use crate::config::resource::ResourceValue;
-use crate::config::source::{ConfigSource, GrpcServiceConfig};
+use crate::config::source::ConfigSource;
 use crate::http::drain::DrainLevel;
-use crate::listener::{Acceptance, Listeners, Which, socket};
-use crate::snapshot::{Effect, Origin, Snapshot, Wanted};
+use crate::listener::{Acceptance, Listeners, Which};
+use crate::snapshot::{Effect, ListenerSpec, Origin, Snapshot, Wanted};
 use crate::telemetry::access_log::Logs;
 use crate::telemetry::metrics::{Metrics, UpdateResult};
 use crate::telemetry::stats::{
     ClusterManagerStat, ClusterStat, EdsStat, Group, ListenerManagerStat, Registry, ReloadStat,
     Scope, SubscriptionStat,
 };
-use crate::xds::connect::{Connect, PlainConnector};
 use crate::xds::{self, Event, Subscriptions, TypeUrl, WILDCARD, Watch, WatchStats};
 
 /// How often what was replaced is freed, and shares of a drain are looked at.
@@ -57,11 +58,22 @@ pub enum Command {
         skip_exit: bool,
     },
     /// Take over other static resources (zero-config).
-    Reload(Box<Loaded>),
+    Reload(Box<Reload>),
     /// Open log files anew.
     ReopenLogs,
     /// End: finish what is in flight within the grace time.
     Shutdown,
+}
+
+/// A configuration that takes the place of the static one.
+#[derive(Debug)]
+pub struct Reload {
+    /// Where it was read.
+    pub from: String,
+    /// What it says.
+    pub loaded: Loaded,
+    /// What is in flight may take this long at the end.
+    pub shutdown_grace: Duration,
 }
 
 /// Tells a running data plane what to do.
@@ -127,6 +139,10 @@ pub(super) struct Control {
     pub(super) phase: Phase,
     /// Listeners that wait for the start to come that far.
     held: Vec<Effect>,
+    /// Listeners whose address was not to be had; each is tried again.
+    unbound: BTreeMap<ListenerName, Arc<ListenerSpec>>,
+    /// A reload whose clusters warm; its listeners come after them.
+    reloading: Option<Reloading>,
     /// Name resolution of clusters, by name.
     resolving: HashMap<ClusterName, Task>,
     resolved: mpsc::Receiver<Arc<Cluster>>,
@@ -141,6 +157,8 @@ impl Control {
         Self {
             phase: Phase::Clusters,
             held: Vec::new(),
+            unbound: BTreeMap::new(),
+            reloading: None,
             resolving: HashMap::new(),
             resolved,
             resolved_tx,
@@ -153,8 +171,10 @@ impl Control {
     /// Takes over the static resources. Without dynamic ones it is live when this returns.
     pub(super) async fn begin(mut self) -> Result<Self, StartError> {
         let dynamic = self.parts.loaded.config.dynamic.clone();
+        // Static listeners may wait for a management server before they accept; that their ports
+        // are taken is said at once all the same.
+        self.check_addresses(&self.parts.loaded)?;
         self.set_static().await?;
-        self.check_static_addresses()?;
         if let Some(source) = &dynamic.cds {
             self.watch_all(TypeUrl::CLUSTER, source, "cluster_manager.cds.").await?;
         }
@@ -190,6 +210,7 @@ impl Control {
                 () = self.parts.listeners.hand_over() => Ok(()),
                 _ = sweep.tick() => {
                     self.parts.snapshot.sweep();
+                    self.bind_again().await;
                     Ok(())
                 }
                 _ = flush.tick() => {
@@ -198,7 +219,7 @@ impl Control {
                 }
             };
             if let Err(error) = done {
-                tracing::error!(%error, "configuration could not be carried out");
+                tracing::error!(%error, "could not be carried out; what was in force goes on");
             }
             self.show();
         }
@@ -213,11 +234,11 @@ impl Control {
                 let over = self.parts.setup.drain_plan().over;
                 self.parts.listeners.drain(which, level, over, accept).await;
             }
-            Command::Reload(loaded) => {
-                self.parts.loaded = *loaded;
-                self.set_static().await?;
+            Command::Reload(reload) => self.reload(*reload).await?,
+            Command::ReopenLogs => {
+                self.parts.logs.reopen();
+                logging::reopen();
             }
-            Command::ReopenLogs => self.parts.logs.reopen(),
             Command::Shutdown => {}
         }
         Ok(())
@@ -264,23 +285,22 @@ impl Control {
 
     async fn set_static(&mut self) -> Result<(), StartError> {
         let mut effects = Vec::new();
-        for cluster in self.parts.loaded.config.clusters.clone() {
-            self.parts.snapshot.set_cluster(&cluster.value, Origin::Static, &mut effects);
+        let Parts { loaded, snapshot, .. } = &mut self.parts;
+        for cluster in &loaded.config.clusters {
+            snapshot.set_cluster(&cluster.value, Origin::Static, &mut effects);
         }
-        for listener in self.parts.loaded.config.listeners.clone() {
-            self.parts.snapshot.set_listener(&listener.value, Origin::Static, &mut effects);
+        for listener in &loaded.config.listeners {
+            snapshot.set_listener(&listener.value, Origin::Static, &mut effects);
         }
         self.perform(effects).await
     }
 
-    /// Static listeners may wait for a management server before they accept; that their ports are
-    /// taken is said at once all the same.
-    fn check_static_addresses(&self) -> Result<(), StartError> {
-        let listeners = self.parts.loaded.config.listeners.iter().map(|l| &l.value);
-        for listener in listeners.filter(|_| self.phase < Phase::Live) {
+    /// Whether all addresses of a configuration's listeners can be had.
+    fn check_addresses(&self, loaded: &Loaded) -> Result<(), StartError> {
+        for listener in loaded.config.listeners.iter().map(|l| &l.value) {
             let ListenerKind::Tcp(tcp) = &listener.kind else { continue };
             for address in tcp.addresses.iter().filter(|_| tcp.bind_to_port) {
-                socket::check_free(&address.bind).map_err(|error| {
+                self.parts.listeners.held().check(&address.bind).map_err(|error| {
                     StartError::System(format!("listener {}: {error}", listener.name))
                 })?;
             }
@@ -312,7 +332,8 @@ impl Control {
             Event::Connect => {}
             Event::Disconnected { reason, .. } => {
                 self.parts.metrics.set_xds_connected(false);
-                tracing::warn!(reason, "the control plane's stream ended; configuration is kept");
+                // The source has said so, and no more often than is good.
+                tracing::debug!(reason, "the control plane's stream ended");
             }
             Event::Update(update) => {
                 self.parts.metrics.set_xds_connected(true);
@@ -337,7 +358,8 @@ impl Control {
     /// What cannot be carried out holds up nothing else.
     async fn perform_and_advance(&mut self, effects: Vec<Effect>) -> Result<(), StartError> {
         let performed = self.perform(effects).await;
-        self.advance().await.and(performed)
+        let advanced = self.advance().await;
+        self.continue_reload().await.and(advanced).and(performed)
     }
 
     fn update(&mut self, update: xds::Update<ResourceValue>, effects: &mut Vec<Effect>) {
@@ -398,15 +420,21 @@ impl Control {
         {
             self.phase = Phase::Live;
             let held = std::mem::take(&mut self.held);
-            self.perform(held).await?;
+            let performed = self.perform(held).await;
             let taken = clock::now().saturating_duration_since(self.parts.begun);
             tracing::info!(ready_ms = u64::try_from(taken.as_millis()).unwrap_or(0), "ready");
+            performed?;
         }
         Ok(())
     }
 
     async fn perform(&mut self, effects: Vec<Effect>) -> Result<(), StartError> {
         let mut failed = None;
+        let leaving = effects.iter().filter_map(|effect| match effect {
+            Effect::Unlisten(name) => Some(name.clone()),
+            _ => None,
+        });
+        self.parts.listeners.expect_to_leave(leaving);
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             let wanted = match &effect {
@@ -422,6 +450,7 @@ impl Control {
             }
             failed = Some(error);
         }
+        self.parts.listeners.expect_to_leave([]);
         failed.map_or(Ok(()), Err)
     }
 
@@ -438,13 +467,9 @@ impl Control {
             Effect::Listen(spec) if self.phase < Phase::Live => {
                 self.held.push(Effect::Listen(spec));
             }
-            Effect::Listen(spec) => {
-                let plan = self.parts.setup.drain_plan();
-                let name = spec.name.clone();
-                let bound = self.parts.listeners.upsert(spec, plan).await;
-                bound.map_err(|error| StartError::System(format!("listener {name}: {error}")))?;
-            }
+            Effect::Listen(spec) => self.listen(spec).await?,
             Effect::Unlisten(name) => {
+                self.unbound.remove(&name);
                 self.held.retain(|held| !matches!(held, Effect::Listen(l) if l.name == name));
                 self.parts.listeners.remove(&name, self.parts.setup.drain_plan()).await;
             }
@@ -460,6 +485,33 @@ impl Control {
             }
         }
         Ok(())
+    }
+
+    /// Serves a listener. One whose address is not to be had is kept, and tried again.
+    async fn listen(&mut self, spec: Arc<ListenerSpec>) -> Result<(), StartError> {
+        let plan = self.parts.setup.drain_plan();
+        let name = spec.name.clone();
+        let bound = self.parts.listeners.upsert(Arc::clone(&spec), plan).await;
+        match bound {
+            Ok(()) => {
+                self.unbound.remove(&name);
+                Ok(())
+            }
+            Err(error) => {
+                self.unbound.insert(name.clone(), spec);
+                Err(StartError::System(format!("listener {name}: {error}")))
+            }
+        }
+    }
+
+    /// Whoever held the address of a listener may be gone.
+    async fn bind_again(&mut self) {
+        for spec in self.unbound.values().cloned().collect::<Vec<_>>() {
+            let name = spec.name.clone();
+            if self.listen(spec).await.is_ok() {
+                tracing::info!(listener = %name, "its address could be bound at last");
+            }
+        }
     }
 
     /// Resolves a cluster's names from now on; says when each was asked for once.
@@ -482,7 +534,7 @@ impl Control {
         let stats = match wanted {
             Wanted::Endpoints(service) => {
                 let reader = self.parts.snapshot.endpoints_reader(service);
-                let scope = Scope::cluster(reader.map_or(&**service, |name| name.as_str()));
+                let scope = Scope::cluster(reader.map_or(&**service, |c| c.config().stat_name()));
                 let cluster: Group<ClusterStat> = registry.group(scope.clone());
                 let eds: Group<EdsStat> = registry.group(scope);
                 WatchStats::Endpoints { cluster, eds }
@@ -502,27 +554,5 @@ fn named(wanted: &Wanted) -> (TypeUrl, xds::Name) {
     match wanted {
         Wanted::Endpoints(name) => (TypeUrl::ENDPOINTS, Arc::clone(name)),
         Wanted::Routes(name) => (TypeUrl::ROUTES, name.as_str().into()),
-    }
-}
-
-/// Ways to management servers: the static clusters of the bootstrap, in the clear.
-pub(super) struct StaticConnectors {
-    clusters: HashMap<ClusterName, Arc<ClusterConfig>>,
-}
-
-impl StaticConnectors {
-    pub(super) fn new(config: &BootstrapConfig) -> Self {
-        let clusters = config.clusters.iter();
-        let clusters = clusters.map(|c| (c.value.name.clone(), Arc::clone(&c.value)));
-        Self { clusters: clusters.collect() }
-    }
-}
-
-impl xds::Connectors for StaticConnectors {
-    fn connector(&self, service: &GrpcServiceConfig) -> Result<Arc<dyn Connect>, Problems> {
-        let name = service.cluster.as_str();
-        let unknown = || Problems::from(Reason::Unknown { kind: "cluster", name: name.to_owned() });
-        let cluster = self.clusters.get(name).ok_or_else(unknown)?;
-        Ok(Arc::new(PlainConnector::to_cluster(cluster)?))
     }
 }
