@@ -51,6 +51,7 @@ families!(
     routing,
     timeouts,
     upstream,
+    virtual_clusters,
 );
 
 /// Runs a family on both sides at once and compares case by case.

@@ -17,7 +17,10 @@ pub fn of<'a>(ex: &'a Exchange, head: &'a RequestHead, log_type: LogType) -> Ent
     let route = ex.route();
     let unknown = head.path.is_empty() && head.authority.is_none();
     let cluster = ex.upstream.cluster.as_ref();
-    let virtual_cluster = route.and_then(|route| route.virtual_cluster(&ex.route_input(head)));
+    let virtual_cluster = || {
+        let clusters = &route?.virtual_host().virtual_clusters;
+        Some(&*clusters.get(ex.upstream.virtual_cluster?)?.name)
+    };
     Entry {
         start: Some(ex.times.start_system),
         protocol: Some(protocol(head.version)),
@@ -32,7 +35,7 @@ pub fn of<'a>(ex: &'a Exchange, head: &'a RequestHead, log_type: LogType) -> Ent
         flags: ex.flags,
         details: (!ex.details.is_empty()).then_some(&*ex.details),
         route_name: route.map(|route| route.name()).filter(|name| !name.is_empty()),
-        virtual_cluster: virtual_cluster.and_then(|found| found.log_name()),
+        virtual_cluster: virtual_cluster(),
         cluster: cluster.map(|cluster| cluster.name().as_str()),
         cluster_observability_name: cluster.map(|cluster| cluster.config().stat_name()),
         upstream_host: ex.upstream.host.as_ref().map(|host| host_addr(host.address())),

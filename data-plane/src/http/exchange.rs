@@ -24,7 +24,7 @@ use crate::http::worker::Worker;
 use crate::route::{RouteChoice, RouteInput, RouteRef};
 use crate::telemetry::flags::ResponseFlags;
 use crate::telemetry::metrics::{ErrorType, Service};
-use crate::telemetry::stats::Origin;
+use crate::telemetry::stats::{Group, Origin, RouteStat};
 
 /// One request and what became of it.
 pub struct Exchange {
@@ -97,6 +97,8 @@ pub struct Upstream {
     pub cluster: Option<Arc<Cluster>>,
     /// The host that the last attempt went to.
     pub host: Option<Arc<Host>>,
+    /// Place of the virtual cluster that counts the request, once a cluster was found.
+    pub virtual_cluster: Option<usize>,
     /// Attempts made.
     pub attempts: u32,
     /// The request's path before a rewrite, for logs.
@@ -154,13 +156,13 @@ impl Exchange {
     /// The chosen route.
     #[must_use]
     pub fn route(&self) -> Option<RouteRef<'_>> {
-        self.view.routes.at(self.route?)
+        self.view.routes.table.at(self.route?)
     }
 
     /// Chooses the route anew; filters call it after they changed what it depends on.
     pub fn choose_route(&mut self, head: &RequestHead) {
         let input = self.route_input(head);
-        self.route = self.view.routes.find(&input).map(|found| found.choice());
+        self.route = self.view.routes.table.find(&input).map(|found| found.choice());
     }
 
     /// The request as the choice of a route looks at it.
@@ -187,6 +189,13 @@ impl Exchange {
     #[must_use]
     pub fn origin(&self) -> Origin {
         if self.client.internal { Origin::Internal } else { Origin::External }
+    }
+
+    /// The virtual cluster and the route that count the request, where they do.
+    pub fn counters(&self) -> impl Iterator<Item = &Group<RouteStat>> {
+        let virtual_cluster = self.upstream.virtual_cluster;
+        let counters = move |choice| self.view.routes.counters(choice, virtual_cluster);
+        self.route.map(counters).into_iter().flatten()
     }
 
     /// Figures of the `gomesh_*` families: the cluster's, `none` without a route to one.

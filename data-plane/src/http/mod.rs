@@ -21,6 +21,7 @@ pub mod pump;
 pub mod reply;
 pub mod request_id;
 pub mod router;
+pub mod routes;
 pub mod serve;
 pub mod timer;
 pub mod trace;

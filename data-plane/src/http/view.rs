@@ -14,13 +14,13 @@ use arc_swap::ArcSwap;
 
 use crate::cluster::ClusterMap;
 use crate::http::chain::Chains;
-use crate::route::RouteTable;
+use crate::http::routes::Routes;
 
 /// Everything that a request decides by.
 #[derive(Debug)]
 pub struct View {
     /// The routes; an empty table answers 404.
-    pub routes: Arc<RouteTable>,
+    pub routes: Arc<Routes>,
     /// The filters.
     pub chains: Arc<Chains>,
     /// The clusters.

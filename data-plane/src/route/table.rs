@@ -187,6 +187,19 @@ enum To {
     Tls,
 }
 
+impl RouteChoice {
+    /// Places of the virtual host in the table, and of the route in it; a redirect by
+    /// `require_tls` has no route.
+    #[must_use]
+    pub fn place(self) -> (usize, Option<usize>) {
+        let route = match self.to {
+            To::Route { route, .. } => Some(route as usize),
+            To::Tls => None,
+        };
+        (self.host as usize, route)
+    }
+}
+
 /// A choice with the table at hand.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteRef<'t> {
@@ -343,39 +356,36 @@ impl<'t> RouteRef<'t> {
         let clusters = &self.host.virtual_clusters;
         let found = clusters
             .iter()
-            .find(|cluster| cluster.headers.iter().all(|header| header_matches(header, input)));
-        match found {
-            Some(cluster) => Some(VirtualClusterRef::Named(&cluster.name)),
-            None => (!clusters.is_empty()).then_some(VirtualClusterRef::Other),
-        }
+            .position(|one| one.headers.iter().all(|header| header_matches(header, input)));
+        let at = found.or((!clusters.is_empty()).then_some(clusters.len()))?;
+        Some(VirtualClusterRef { at, name: clusters.get(at).map(|cluster| &*cluster.name) })
     }
 }
 
 /// A virtual cluster that counts a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VirtualClusterRef<'t> {
-    /// One of the virtual host's, by name.
-    Named(&'t str),
-    /// None of them: counted as `other`, and no name in logs.
-    Other,
+pub struct VirtualClusterRef<'t> {
+    at: usize,
+    /// `None`: it is none of the virtual host's, counted as `other`.
+    name: Option<&'t str>,
 }
 
 impl<'t> VirtualClusterRef<'t> {
+    /// Its place among the virtual host's; `other` comes after them.
+    #[must_use]
+    pub fn place(self) -> usize {
+        self.at
+    }
+
     /// As counters name it.
     #[must_use]
     pub fn stat_name(self) -> &'t str {
-        match self {
-            Self::Named(name) => name,
-            Self::Other => "other",
-        }
+        self.name.unwrap_or("other")
     }
 
     /// As `%VIRTUAL_CLUSTER_NAME%` prints it.
     #[must_use]
     pub fn log_name(self) -> Option<&'t str> {
-        match self {
-            Self::Named(name) => Some(name),
-            Self::Other => None,
-        }
+        self.name
     }
 }

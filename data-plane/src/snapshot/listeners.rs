@@ -9,8 +9,8 @@ use crate::config::http_manager::{HttpManagerConfig, RouteSource};
 use crate::config::listener::{BindAddress, ListenerConfig, TcpListenerConfig};
 use crate::config::route::RouteConfig;
 use crate::http::manager::Manager;
+use crate::http::routes::Routes;
 use crate::http::view::View;
-use crate::route::RouteTable;
 use crate::telemetry::stats::Scope;
 
 /// A listener's place: what serves, and what warms to replace it.
@@ -102,10 +102,10 @@ impl Snapshot {
             // It was on its way when the last listener that reads it went.
             return;
         }
-        if self.routes.get(&name).is_some_and(|table| **table.config() == **config) {
+        if self.routes.get(&name).is_some_and(|routes| **routes.table.config() == **config) {
             return;
         }
-        self.routes.insert(name.clone(), Arc::new(RouteTable::build(Arc::clone(config))));
+        self.routes.insert(name.clone(), self.build_routes(Arc::clone(config)));
         self.publish_routes(&name);
         self.wake_listeners(&name, effects);
     }
@@ -117,7 +117,7 @@ impl Snapshot {
             return;
         }
         if !self.routes.contains_key(name) {
-            let empty = Arc::new(RouteTable::build(Arc::new(RouteConfig::empty(name.clone()))));
+            let empty = self.build_routes(Arc::new(RouteConfig::empty(name.clone())));
             self.routes.insert(name.clone(), empty);
             self.publish_routes(name);
         }
@@ -181,10 +181,12 @@ impl Snapshot {
         tcp: &TcpListenerConfig,
     ) -> Manager {
         let routes = match &config.routes {
-            RouteSource::Inline(inline) => Arc::new(RouteTable::build(Arc::clone(inline))),
-            RouteSource::Rds { name, .. } => self.routes.get(name).cloned().unwrap_or_else(|| {
-                Arc::new(RouteTable::build(Arc::new(RouteConfig::empty(name.clone()))))
-            }),
+            RouteSource::Inline(inline) => self.build_routes(Arc::clone(inline)),
+            RouteSource::Rds { name, .. } => {
+                self.routes.get(name).cloned().unwrap_or_else(|| {
+                    self.build_routes(Arc::new(RouteConfig::empty(name.clone())))
+                })
+            }
         };
         Manager::build(config, stat_name, tcp, &self.manager_cx, |chains| View {
             routes,
@@ -192,6 +194,10 @@ impl Snapshot {
             clusters: Arc::clone(&self.map),
             generation: self.generation,
         })
+    }
+
+    fn build_routes(&self, config: Arc<RouteConfig>) -> Arc<Routes> {
+        Arc::new(Routes::build(config, &self.registry))
     }
 
     fn forget(&mut self, entry: &Entry, effects: &mut Vec<Effect>) {

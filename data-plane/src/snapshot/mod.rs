@@ -22,8 +22,8 @@ use crate::config::filter_chain::FilterChainMatch;
 use crate::config::listener::TcpListenerConfig;
 use crate::config::source::ConfigSource;
 use crate::http::manager::{Manager, ManagerCx};
+use crate::http::routes::Routes;
 use crate::http::view::Retired;
-use crate::route::RouteTable;
 use crate::telemetry::stats::{Group, ListenerStat, Registry};
 
 pub use clusters::Origin;
@@ -113,7 +113,7 @@ pub struct Snapshot {
     manager_cx: Arc<ManagerCx>,
     clusters: BTreeMap<ClusterName, clusters::Slot>,
     endpoints: HashMap<Arc<str>, Arc<EndpointsConfig>>,
-    routes: HashMap<RouteConfigName, Arc<RouteTable>>,
+    routes: HashMap<RouteConfigName, Arc<Routes>>,
     listeners: BTreeMap<ListenerName, listeners::Slot>,
     /// Who is subscribed to, and by how many.
     wanted: BTreeMap<Wanted, usize>,

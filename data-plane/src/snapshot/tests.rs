@@ -7,9 +7,10 @@ use crate::app::load;
 use crate::config::cluster::ClusterConfig;
 use crate::config::listener::ListenerConfig;
 use crate::config::route::RouteConfig;
+use crate::telemetry::WorkerId;
 use crate::telemetry::access_log::{LogOptions, Logs};
 use crate::telemetry::metrics::{BuildInfo, Metrics};
-use crate::telemetry::stats::Scope;
+use crate::telemetry::stats::{Query, RouteStat, Scope, Value};
 
 struct Rig {
     snapshot: Snapshot,
@@ -165,7 +166,8 @@ fn rds(listener: &str, routes: &str) -> Arc<ListenerConfig> {
 
 fn routes(name: &str, status: u16) -> Arc<RouteConfig> {
     let source = format!(
-        "route_config: {{name: {name}, virtual_hosts: [{{name: v, domains: [\"*\"], routes: \
+        "route_config: {{name: {name}, virtual_hosts: [{{name: v, domains: [\"*\"], \
+         virtual_clusters: [{{name: vc, headers: [{{name: x, present_match: true}}]}}], routes: \
          [{{match: {{prefix: /}}, direct_response: {{status: {status}}}}}]}}]}}"
     );
     let config = listener_of("l", &source);
@@ -404,6 +406,28 @@ fn a_warming_listener_begins_with_the_clusters_of_now() {
     let Some(Effect::Listen(spec)) = rig.effects.pop() else { panic!("it listens") };
     let view = spec.chains[0].handler.manager().unwrap().cell.load();
     assert!(Arc::ptr_eq(&view.clusters, rig.snapshot.cluster_map()));
-    assert_eq!(view.routes.config().name.as_str(), "r");
-    assert_eq!(view.routes.config().virtual_hosts.len(), 1);
+    assert_eq!(view.routes.table.config().name.as_str(), "r");
+    assert_eq!(view.routes.table.config().virtual_hosts.len(), 1);
+}
+
+#[test]
+fn virtual_clusters_count_as_long_as_a_table_names_them() {
+    let mut rig = Rig::new();
+    let registry = rig.snapshot.registry.clone();
+    let total = || {
+        let mut rows = registry.rows(&Query::default()).into_iter();
+        rows.find(|row| row.name == "vhost.v.vcluster.vc.upstream_rq_total").map(|row| row.value)
+    };
+    rig.listener(&rds("l", "r"));
+    assert!(total().is_none());
+    rig.routes("r", 200);
+    let group = registry.group::<RouteStat>(Scope::virtual_cluster("v", "vc"));
+    group.inc(WorkerId::worker(0), RouteStat::UpstreamRqTotal);
+    drop(group);
+    rig.routes("r", 204);
+    rig.snapshot.sweep();
+    assert!(matches!(total(), Some(Value::Counter(1))), "a changed table goes on counting");
+    rig.remove_listener("l");
+    rig.snapshot.sweep();
+    assert!(total().is_none());
 }

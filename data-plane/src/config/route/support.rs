@@ -65,8 +65,9 @@ pub const ROWS: &[PolicyRow<'static>] = &[
             "response_headers_to_remove",
             "per_request_buffer_limit_bytes",
             "request_body_buffer_limit",
+            "stat_prefix",
         ],
-        &["decorator", "stat_prefix", "tracing"],
+        &["decorator", "tracing"],
     ),
     (
         "envoy.config.route.v3.RouteMatch",

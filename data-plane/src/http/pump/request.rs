@@ -82,7 +82,7 @@ impl RequestTask {
         headers::normalize_host(head, config, &ex.conn);
         ex.client = headers::sanitize_request(head, config, &ex.conn, &ex.worker.shared.local);
         if !ex.client.internal {
-            for name in &ex.view.routes.config().internal_only_headers {
+            for name in &ex.view.routes.table.config().internal_only_headers {
                 head.headers.remove(name);
             }
         }

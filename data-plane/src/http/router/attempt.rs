@@ -15,7 +15,7 @@ use crate::codec::{BodyError, BodyPart, Outgoing, RequestHead, ResponseEvent, Re
 use crate::http::error::{ErrorKind, ProxyError, Sent};
 use crate::http::exchange::Exchange;
 use crate::http::pump::PART_BYTES;
-use crate::telemetry::stats::ClusterStat;
+use crate::telemetry::stats::{ClusterStat, RouteStat};
 
 /// What an attempt came to, step by step.
 #[derive(Debug)]
@@ -112,11 +112,20 @@ impl Attempt {
     }
 
     /// What comes next.
-    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>, head: &RequestHead) -> Poll<Outcome> {
+    pub(super) fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &RequestHead,
+        ex: &Exchange,
+    ) -> Poll<Outcome> {
         if let Phase::Leasing(leasing, early) = &mut self.phase {
             match ready!(Pin::new(leasing).poll(cx)) {
                 Err(error) => return Poll::Ready(Outcome::Failed(self.not_leased(error))),
                 Ok(lease) => {
+                    // The pool has counted it for the cluster.
+                    for counters in ex.counters() {
+                        counters.inc(ex.worker.id, RouteStat::UpstreamRqTotal);
+                    }
                     let early = std::mem::take(early);
                     match Stream::start(lease, head) {
                         Err(error) => return Poll::Ready(Outcome::Failed(self.failed(&error))),
@@ -215,14 +224,14 @@ impl Attempt {
         ex.times.upstream_head = Some(now);
         ex.details = "via_upstream".into();
         let status = head.status.as_u16();
-        self.cluster.stats().response(ex.worker.id, ex.origin(), status);
+        count_response(&self.cluster, ex, status);
         let outcome = if status >= 500 { Answered::Error } else { Answered::Success };
         self.host.stats.answered(outcome);
     }
 
     /// A 1xx head came; Envoy counts it as a response of its own.
     pub(super) fn informed(&self, head: &ResponseHead, ex: &Exchange) {
-        self.cluster.stats().response(ex.worker.id, ex.origin(), head.status.as_u16());
+        count_response(&self.cluster, ex, head.status.as_u16());
     }
 
     /// It ended by itself: complete, or with an error.
@@ -233,6 +242,9 @@ impl Attempt {
                 let from = ex.times.request_end.unwrap_or(ex.times.start);
                 let taken = clock::now().saturating_duration_since(from);
                 stats.response_time(worker, ex.origin(), millis(taken));
+                for counters in ex.counters() {
+                    counters.response_time(worker, ex.origin(), millis(taken));
+                }
                 if let Phase::Answer(stream) | Phase::Waiting(stream) = self.phase {
                     stream.finish();
                 }
@@ -243,7 +255,7 @@ impl Attempt {
                 }
                 if self.status.is_none() {
                     let code = if error.kind == ErrorKind::Protocol { 502 } else { 503 };
-                    stats.response(worker, ex.origin(), code);
+                    count_response(&self.cluster, ex, code);
                     self.host.stats.answered(Answered::Error);
                 }
             }
@@ -268,13 +280,25 @@ impl Attempt {
     pub(super) fn timed_out(self, ex: &Exchange) {
         let (worker, stats) = (ex.worker.id, self.cluster.stats());
         stats.inc(worker, ClusterStat::UpstreamRqTimeout);
+        for counters in ex.counters() {
+            counters.inc(worker, RouteStat::UpstreamRqTimeout);
+        }
         self.host.stats.timed_out();
         if self.status.is_none() {
-            stats.response(worker, ex.origin(), 504);
+            count_response(&self.cluster, ex, 504);
         }
         if let Phase::Waiting(stream) | Phase::Answer(stream) = self.phase {
             stream.cancel();
         }
+    }
+}
+
+/// A response, the upstream's or what stands for one that did not come.
+pub(super) fn count_response(cluster: &Cluster, ex: &Exchange, status: u16) {
+    let (worker, origin) = (ex.worker.id, ex.origin());
+    cluster.stats().response(worker, origin, status);
+    for counters in ex.counters() {
+        counters.response(worker, origin, status);
     }
 }
 

@@ -22,7 +22,9 @@ use crate::http::error::ProxyError;
 use crate::http::exchange::Exchange;
 use crate::http::names as n;
 use crate::http::reply::LocalReply;
-use crate::route::{Decision, RedirectRequest, location, location_of_tls_redirect};
+use crate::route::{
+    Decision, RedirectRequest, VirtualClusterRef, location, location_of_tls_redirect,
+};
 use crate::telemetry::stats::RouterStat;
 
 use attempt::{Attempt, Outcome};
@@ -94,16 +96,18 @@ impl Router {
             stats.inc(worker, RouterStat::NoCluster);
             return Err(Box::new(LocalReply::no_cluster(forward.cluster_not_found)));
         };
+        let counted = route.virtual_cluster(&ex.route_input(head)).map(VirtualClusterRef::place);
         let priority = match forward.priority {
             Priority::Default => RoutingPriority::Default,
             Priority::High => RoutingPriority::High,
         };
         self.timeout = headers::timeout(head, forward, ex);
+        ex.upstream.virtual_cluster = counted;
         ex.upstream.cluster = Some(cluster.clone());
         ex.upstream.attempts = 1;
         let upstream = ex.worker.pools.upstream(&cluster);
         let Some(pool) = upstream.pick(None) else {
-            cluster.stats().response(worker, ex.origin(), 503);
+            attempt::count_response(&cluster, ex, 503);
             return Err(Box::new(LocalReply::no_healthy_upstream()));
         };
         let host = Arc::clone(pool.host());
@@ -188,7 +192,7 @@ impl Router {
         ex: &mut Exchange,
     ) -> Poll<UpstreamEvent> {
         let Some(attempt) = &mut self.attempt else { return Poll::Pending };
-        let event = std::task::ready!(attempt.poll_event(cx, request));
+        let event = std::task::ready!(attempt.poll_event(cx, request, ex));
         Poll::Ready(match event {
             Outcome::Head(mut head) => {
                 attempt.answered(&head, ex);

@@ -8,7 +8,7 @@ use super::cell::{Cell, Reading};
 use super::histogram::{Distribution, Histogram};
 use super::responses::{Merged, Responses};
 use super::scope::Scope;
-use super::table::{Kind, StatSet, Table};
+use super::table::{Kind, Responses as CountsResponses, StatSet, Table};
 use crate::telemetry::WorkerId;
 
 /// Whose request a response answered (`external.upstream_rq_2xx`), as the connection manager
@@ -295,7 +295,7 @@ impl<S: StatSet> Group<S> {
     /// Counts a response under its code, its class and `upstream_rq_completed`.
     #[inline]
     pub fn response(&self, worker: WorkerId, origin: Origin, code: u16) {
-        if !S::TABLE.responses {
+        if S::TABLE.responses == CountsResponses::Uncounted {
             debug_assert!(false, "{self:?} counts no responses");
         } else if let Some(block) = self.inner.block(worker) {
             block.responses.get_or_init(Box::default).charge(worker, origin, code);

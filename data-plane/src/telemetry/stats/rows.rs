@@ -7,7 +7,7 @@ use super::histogram::Distribution;
 use super::query::Query;
 use super::registry::Registry;
 use super::responses::Merged;
-use super::table::Kind;
+use super::table::{Kind, Responses};
 
 /// A stat and its value over all workers.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ impl Reader<'_> {
                 continue;
             }
             match def.kind {
-                Kind::Histogram if table.responses && ordinal == 0 => {}
+                Kind::Histogram if table.responses != Responses::Uncounted && ordinal == 0 => {}
                 Kind::Histogram => {
                     let distribution = self.group.histogram(ordinal);
                     self.histogram(def.name, distribution, def.optional);
@@ -101,8 +101,10 @@ impl Reader<'_> {
         for name in table.per_worker {
             self.per_worker(name);
         }
-        if table.responses {
-            self.responses();
+        match table.responses {
+            Responses::Uncounted => {}
+            Responses::Plain => self.responses(),
+            Responses::ByOrigin => self.responses_by_origin(),
         }
     }
 
@@ -171,6 +173,20 @@ impl Reader<'_> {
     }
 
     fn responses(&mut self) {
+        let counts = self.group.responses(Origin::External);
+        let counts = counts.plus(&self.group.responses(Origin::Internal));
+        if self.query.kinds.admits(Kind::Counter) && counts.completed.used {
+            self.counter("upstream_rq_completed", counts.completed);
+            self.codes("", &counts);
+        }
+        if self.query.kinds.admits(Kind::Histogram) {
+            let mut times = self.group.histogram(0);
+            times.merge(&self.group.internal_times());
+            self.histogram("upstream_rq_time", times, true);
+        }
+    }
+
+    fn responses_by_origin(&mut self) {
         let external = self.group.responses(Origin::External);
         let internal = self.group.responses(Origin::Internal);
         if self.query.kinds.admits(Kind::Counter) {

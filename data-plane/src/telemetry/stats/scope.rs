@@ -83,6 +83,27 @@ impl Scope {
         }
     }
 
+    /// `vhost.<host>.vcluster.<name>.`; `other` is the name of the catch-all.
+    #[must_use]
+    pub fn virtual_cluster(host: &str, name: &str) -> Self {
+        Self {
+            // Envoy leaves these names as they are, a `:` included.
+            prefix: format!("vhost.{host}.vcluster.{name}.").into(),
+            family: "vhost.vcluster.".into(),
+            tags: Box::new([("virtual_cluster", name.into()), ("virtual_host", host.into())]),
+        }
+    }
+
+    /// `vhost.<host>.route.<stat_prefix>.`.
+    #[must_use]
+    pub fn route(host: &str, stat_prefix: &str) -> Self {
+        Self {
+            prefix: format!("vhost.{host}.route.{stat_prefix}.").into(),
+            family: "vhost.route.".into(),
+            tags: Box::new([("virtual_host", host.into()), ("route", stat_prefix.into())]),
+        }
+    }
+
     /// The same place, `part` deeper: `cluster.local.` with `http2.`.
     #[must_use]
     pub fn join(&self, part: &str) -> Self {

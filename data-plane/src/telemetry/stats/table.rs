@@ -31,6 +31,17 @@ pub(super) struct Def {
     pub(super) optional: bool,
 }
 
+/// Whether a set counts responses by code (`upstream_rq_200`), in its first histogram their times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Responses {
+    /// It does not.
+    Uncounted,
+    /// It does; all of them appear with the first response.
+    Plain,
+    /// A second time by whose request it was (`external.upstream_rq_2xx`).
+    ByOrigin,
+}
+
 /// A set's names and the number of cells that a group of it needs.
 #[derive(Debug)]
 pub struct Table {
@@ -40,8 +51,7 @@ pub struct Table {
     pub(super) shared: usize,
     pub(super) histograms: usize,
     pub(super) texts: usize,
-    /// The set counts responses by code (`upstream_rq_200`, `external.upstream_rq_2xx`).
-    pub(super) responses: bool,
+    pub(super) responses: Responses,
     /// Names that are also printed for each worker (`worker_0.downstream_cx_active`).
     pub(super) per_worker: &'static [&'static str],
 }
@@ -92,9 +102,11 @@ pub(super) const fn slots<const N: usize>(defs: &[Def; N]) -> [u16; N] {
 macro_rules! stat_set {
     (@optional) => { false };
     (@optional optional) => { true };
+    (@responses) => { Responses::Uncounted };
+    (@responses $responses:ident) => { Responses::$responses };
     (
         $(#[$doc:meta])*
-        $set:ident $(responses $responses:literal)? $(per_worker [$($worker:literal),*])? {
+        $set:ident $(responses $responses:ident)? $(per_worker [$($worker:literal),*])? {
             $($variant:ident: $($optional:ident)? [$kind:ident] $name:literal,)*
         }
     ) => {
@@ -116,7 +128,7 @@ macro_rules! stat_set {
 
         impl $crate::telemetry::stats::table::StatSet for $set {
             const TABLE: &'static $crate::telemetry::stats::table::Table = {
-                use $crate::telemetry::stats::table::{Kind, Table, count, slots};
+                use $crate::telemetry::stats::table::{Kind, Responses, Table, count, slots};
                 &Table {
                     defs: &$set::NAMES,
                     slots: &slots(&$set::NAMES),
@@ -124,7 +136,7 @@ macro_rules! stat_set {
                     shared: count(&$set::NAMES, Kind::SharedGauge),
                     histograms: count(&$set::NAMES, Kind::Histogram),
                     texts: count(&$set::NAMES, Kind::Text),
-                    responses: false $(|| $responses)?,
+                    responses: stat_set!(@responses $($responses)?),
                     per_worker: &[$($($worker),*)?],
                 }
             };

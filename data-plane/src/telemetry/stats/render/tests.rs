@@ -160,6 +160,29 @@ fn responses_are_printed_by_code_class_and_origin() {
     );
 }
 
+#[test]
+fn what_a_virtual_cluster_counts_has_its_names_as_labels() {
+    let registry = Registry::new(1);
+    let group = registry.group::<RouteStat>(Scope::virtual_cluster("a.b:c", "vc"));
+    let query = only("_(rq_total|completed|[0-9]+)$");
+    let page = |buckets| text(registry.rows(&query), buckets);
+    assert_eq!(page(Buckets::Summary), "vhost.a.b:c.vcluster.vc.upstream_rq_total: 0\n");
+    group.inc(W0, RouteStat::UpstreamRqTotal);
+    group.response(W0, Origin::Internal, 200);
+    assert_eq!(
+        page(Buckets::Summary),
+        "vhost.a.b:c.vcluster.vc.upstream_rq_200: 1\n\
+         vhost.a.b:c.vcluster.vc.upstream_rq_completed: 1\n\
+         vhost.a.b:c.vcluster.vc.upstream_rq_total: 1\n"
+    );
+    assert_eq!(
+        prometheus(registry.rows(&only("_total")), Buckets::Cumulative, TextReadouts::Omit),
+        "# TYPE envoy_vhost_vcluster_upstream_rq_total counter\n\
+         envoy_vhost_vcluster_upstream_rq_total{envoy_virtual_cluster=\"vc\",\
+         envoy_virtual_host=\"a.b:c\"} 1\n"
+    );
+}
+
 /// Seven values in the pattern of a captured page: 0 ×3, 1 ×3, 42.
 fn request_times(page: &Page) {
     for value in [0, 0, 1, 1, 42] {

@@ -8,7 +8,7 @@ use crate::telemetry::stats::table::stat_set;
 stat_set! {
     /// What a cluster counts (`cluster.<name>.`). `upstream_rq_time` stands first: the times of
     /// responses are recorded in it.
-    ClusterStat responses true {
+    ClusterStat responses ByOrigin {
         UpstreamRqTime: optional [Histogram] "upstream_rq_time",
         AssignmentStale: [SharedCounter] "assignment_stale",
         AssignmentTimeoutReceived: [SharedCounter] "assignment_timeout_received",

@@ -3,12 +3,14 @@
 mod cluster;
 mod http;
 mod listener;
+mod route;
 mod server;
 mod xds;
 
 pub use cluster::{ClusterStat, HealthCheckStat, OutlierStat};
 pub use http::{Http1Stat, Http2Stat, HttpStat, HttpTracingStat, ListenerHttpStat, RouterStat};
 pub use listener::{AdminListenerStat, ListenerManagerStat, ListenerStat};
+pub use route::RouteStat;
 pub use server::{
     ClusterManagerStat, FilesystemStat, OverloadActionStat, OverloadStat, RuntimeStat, ServerStat,
     ThreadLocalStat, WatchdogStat,
