@@ -189,10 +189,13 @@ impl From<Version> for HttpVersion {
     }
 }
 
-/// The phrase that Envoy writes; codes that it does not know are `Unknown`.
+/// The phrase that Envoy writes; codes that it does not know are `Unknown`. Its table differs from
+/// the registered phrases in these.
 fn reason(status: http::StatusCode) -> &'static str {
     match status.as_u16() {
-        418 => "Unknown",
+        102 | 103 | 418 | 451 => "Unknown",
+        203 => "Non-Authoritative Information",
+        599 => "Last Unassigned Server Error Code",
         _ => status.canonical_reason().unwrap_or("Unknown"),
     }
 }

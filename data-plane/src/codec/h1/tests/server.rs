@@ -166,7 +166,7 @@ fn h1_29_continue_goes_before_the_answer() {
     answer(&mut conn, 200, "ok");
     assert_eq!(
         text(&peer),
-        "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
+        "HTTP/1.1 103 Unknown\r\nlink: </a>\r\n\r\n\
          HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
     );
 }
