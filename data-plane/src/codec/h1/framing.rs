@@ -251,8 +251,9 @@ pub(super) fn send_response(
         return (Framing::Empty, Announce::Nothing);
     }
     if asked == Asked::Head {
-        // What a GET would get; an unknown length stays unknown.
-        let chunked = !head.ends && length.is_none() && version != Version::Http10;
+        // What a GET would get. Where nothing is known of a length Envoy says chunks, even of an
+        // answer that never had a body (RFC 9112 6.1 allows it in an answer to HEAD).
+        let chunked = length.is_none() && version != Version::Http10;
         return (Framing::Empty, if chunked { Announce::Chunked } else { said });
     }
     match length {

@@ -361,20 +361,27 @@ fn a_reset_ends_without_a_proper_end() {
 
 #[test]
 fn answers_to_head_and_without_content_have_no_body() {
-    for (method, status, fields, said) in [
+    for ((method, status, fields, said), ends) in [
         ("HEAD", 200, &[("content-length", "5")][..], "content-length: 5\r\n"),
         ("HEAD", 200, &[], "transfer-encoding: chunked\r\n"),
+        ("HEAD", 204, &[], ""),
+        ("HEAD", 304, &[], ""),
         ("GET", 304, &[("content-length", "5")], "content-length: 5\r\n"),
         ("GET", 204, &[("content-length", "5")], ""),
         ("GET", 204, &[("transfer-encoding", "chunked")], ""),
-    ] {
+    ]
+    .into_iter()
+    .flat_map(|case| [(case, true), (case, false)])
+    {
         let (mut conn, peer) = server();
         peer.feed(format!("{method} /x HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         peer.feed(GET);
         head_of(&mut conn);
-        conn.push(Outgoing::Head(response(status, fields, false)));
-        conn.push(data("hello"));
-        conn.push(Outgoing::End);
+        conn.push(Outgoing::Head(response(status, fields, ends)));
+        if !ends {
+            conn.push(data("hello"));
+            conn.push(Outgoing::End);
+        }
         now(|cx| conn.poll_flush(cx)).unwrap().unwrap();
         let all = text(&peer);
         assert_eq!(all.split_once("\r\n").unwrap().1, format!("{said}\r\n"), "{method} {status}");
