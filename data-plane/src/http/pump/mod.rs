@@ -48,8 +48,6 @@ struct Held {
 enum RequestSide {
     /// Nothing has looked at the head yet.
     Start,
-    /// The head passes the filters from this place on.
-    Head { next: usize },
     /// A filter holds the head until the body is here.
     Collect { at: usize, limit: usize, over: Over },
     /// Parts flow to the upstream.
@@ -203,10 +201,9 @@ impl RequestTask {
         timer: &mut Timer,
     ) -> Poll<()> {
         loop {
-            let mut moved = self.move_request(cx, down);
+            let asked = self.move_request(cx, down);
             self.router.flush(cx);
-            moved |= self.move_response(cx, down);
-            moved |= self.move_emitted(cx, down);
+            let answered = self.move_response(cx, down) | self.move_emitted(cx, down);
             if matches!(self.response, ResponseSide::Flush) {
                 match down.poll_flush(cx) {
                     Poll::Ready(Ok(())) => return Poll::Ready(()),
@@ -224,8 +221,12 @@ impl RequestTask {
                 self.client_gone(&error);
                 return Poll::Ready(());
             }
-            if moved {
+            if asked || answered {
                 self.deadlines.touch(clock::now());
+            }
+            // All that comes after the request has had its turn: where the request is complete and
+            // nothing else moved, another round would find nothing.
+            if answered || asked && !matches!(self.request, RequestSide::Done) {
                 continue;
             }
             // Only now, when there is nothing else to do: a client that leaves right after its

@@ -42,11 +42,6 @@ impl RequestTask {
                 self.prepare(down);
                 true
             }
-            RequestSide::Head { next } => {
-                let next = *next;
-                self.pass_head(next, down);
-                true
-            }
             RequestSide::Wait { held, .. } => match held.future.as_mut().poll(cx) {
                 Poll::Pending => false,
                 Poll::Ready(wake) => {
@@ -60,7 +55,7 @@ impl RequestTask {
         }
     }
 
-    /// What the connection manager does before any filter sees the head.
+    /// What the connection manager does before any filter sees the head; then the filters do.
     fn prepare<D: Downstream>(&mut self, down: &mut D) {
         self.begin();
         let Self { head, ex, .. } = self;
@@ -103,7 +98,7 @@ impl RequestTask {
             pipeline::on_informational(&mut self.ex);
             down.push(Outgoing::Informational(ResponseHead::informational(StatusCode::CONTINUE)));
         }
-        self.request = RequestSide::Head { next: 0 };
+        self.pass_head(0, down);
     }
 
     /// An upgrade that no chain is for: Envoy answers CONNECT without a route as any other request.

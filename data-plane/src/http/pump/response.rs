@@ -55,6 +55,8 @@ impl RequestTask {
             }
             Poll::Ready(UpstreamEvent::Head(head)) => {
                 self.pass_response_head(self.filters.len(), head, ResponseBody::Upstream, down);
+                // A small body came with it.
+                self.move_response_body(cx, down);
                 true
             }
             Poll::Ready(UpstreamEvent::Reply(reply)) => {

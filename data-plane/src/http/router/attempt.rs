@@ -111,7 +111,7 @@ impl Attempt {
         }
     }
 
-    /// What comes next.
+    /// What comes next. What was pushed before must have been flushed.
     pub(super) fn poll_event(
         &mut self,
         cx: &mut Context<'_>,
@@ -131,6 +131,7 @@ impl Attempt {
                         Err(error) => return Poll::Ready(Outcome::Failed(self.failed(&error))),
                         Ok(stream) => self.begin_stream(stream, early),
                     }
+                    self.flush(cx);
                     if !head.ends {
                         // The client's body is looked at again: somebody takes it now.
                         cx.waker().wake_by_ref();
@@ -138,7 +139,6 @@ impl Attempt {
                 }
             }
         }
-        self.flush(cx);
         match &mut self.phase {
             Phase::Leasing(..) | Phase::Over => Poll::Pending,
             Phase::Waiting(stream) => match ready!(stream.poll_head(cx)) {

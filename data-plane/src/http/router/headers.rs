@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::base::clock;
 use crate::cluster::Host;
 use crate::codec::{RequestHead, ResponseHead};
 use crate::config::route::Forward;
@@ -119,8 +118,8 @@ pub(super) fn prepare(
 /// The upstream's head as the client gets it.
 pub(super) fn finish(head: &mut ResponseHead, request: &RequestHead, ex: &Exchange) {
     // An answer to half a request says nothing about how long the service takes.
-    if let Some(from) = ex.times.request_end {
-        let taken = clock::now().saturating_duration_since(from);
+    if let (Some(from), Some(at)) = (ex.times.request_end, ex.times.upstream_head) {
+        let taken = at.saturating_duration_since(from);
         let millis = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
         head.headers.insert(n::X_ENVOY_UPSTREAM_SERVICE_TIME, number(millis));
     }
