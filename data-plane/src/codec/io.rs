@@ -18,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
 
+use super::h1::SpareHeads;
+
 #[cfg(test)]
 pub mod mem;
 
@@ -99,10 +101,12 @@ pub const HEAD_READ: usize = 16 * 1024;
 /// Read size for bodies that fill the smaller one.
 pub const BODY_READ: usize = 64 * 1024;
 
-/// A worker's spare read buffers. A connection takes one when bytes arrive and gives it back when
+/// A worker's spare read buffers and parts of heads. A connection takes one when bytes arrive and gives it back when
 /// it is idle.
 #[derive(Debug)]
 pub struct BufferPool {
+    /// What heads leave behind.
+    pub heads: SpareHeads,
     spare: RefCell<Vec<BytesMut>>,
     most: usize,
     lent: Cell<usize>,
@@ -112,7 +116,12 @@ impl BufferPool {
     /// A pool that keeps at most `most` spare buffers of 16 to 64 KiB.
     #[must_use]
     pub fn new(most: usize) -> Rc<Self> {
-        Rc::new(Self { spare: RefCell::new(Vec::new()), most, lent: Cell::new(0) })
+        Rc::new(Self {
+            heads: SpareHeads::default(),
+            spare: RefCell::new(Vec::new()),
+            most,
+            lent: Cell::new(0),
+        })
     }
 
     /// An empty buffer with at least [`HEAD_READ`] bytes of room.

@@ -128,7 +128,8 @@ impl<I: Io> ClientConn<I> {
     }
 
     fn parse(&mut self) -> Option<Result<ResponseEvent, BodyError>> {
-        match parse_answer(&mut self.wire.rbuf, &mut self.scan, &self.opts, self.asked) {
+        let Wire { rbuf, pool, .. } = &mut self.wire;
+        match parse_answer(rbuf, &mut self.scan, &self.opts, self.asked, &pool.heads) {
             Step::More => None,
             Step::Bad(error, _) => Some(Err(self.refuse(error))),
             Step::Done(parsed) => Some(self.head(parsed)),

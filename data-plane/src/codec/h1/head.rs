@@ -9,11 +9,12 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use httparse::{Error, Header, ParserConfig, Status};
 
-use super::fields::{Hop, Special, special};
+use super::fields::{Hop, Special};
 use super::framing::{Asked, Framing};
+use super::spare::{Span, Spans, SpareHeads};
 use super::target::{Target, target, valid_host};
 use super::{ClientOptions, ServerOptions, Underscores};
 use crate::codec::{ProtocolError, RequestHead, ResponseHead, Version};
@@ -72,25 +73,8 @@ pub struct ParsedResponse {
     pub keep_alive: bool,
 }
 
-/// Fields that a proxy is likely to add; more room costs more than growing once.
-const SPARE: usize = 4;
 /// Fields up to this many are parsed without an allocation.
 const STACK_FIELDS: usize = 128;
-
-/// Where a field lies in the head.
-struct Span {
-    kind: Option<Special>,
-    name: HeaderName,
-    value: (usize, usize),
-}
-
-type Spans = Vec<Span>;
-
-/// A map for those fields that stay and what is likely to be added.
-fn room_for(spans: &Spans) -> HeaderMap {
-    let plain = spans.iter().filter(|span| span.kind.is_none()).count();
-    HeaderMap::with_capacity(plain + SPARE)
-}
 
 fn offset(base: &[u8], part: &[u8]) -> (usize, usize) {
     // Empty slices may point anywhere.
@@ -102,8 +86,9 @@ fn spans(
     base: &[u8],
     fields: &[Header<'_>],
     underscores: Underscores,
+    spare: &SpareHeads,
 ) -> Result<Spans, ProtocolError> {
-    let mut spans = Spans::with_capacity(fields.len());
+    let mut spans = spare.take_spans();
     for field in fields {
         let bytes = field.name.as_bytes();
         if underscores != Underscores::Allow && bytes.contains(&b'_') {
@@ -112,8 +97,8 @@ fn spans(
                 _ => continue,
             }
         }
-        let name = HeaderName::from_bytes(bytes).map_err(|_| ProtocolError::BadHeader)?;
-        spans.push(Span { kind: special(bytes), name, value: offset(base, field.value) });
+        let (name, kind) = spare.name(bytes)?;
+        spans.push(Span { kind, name, value: offset(base, field.value) });
     }
     Ok(spans)
 }
@@ -127,7 +112,7 @@ enum Scanned<L> {
     Whole { len: usize, line: L, spans: Result<Spans, ProtocolError> },
 }
 
-fn scan_request(buf: &[u8], opts: &ServerOptions) -> Scanned<Line> {
+fn scan_request(buf: &[u8], opts: &ServerOptions, spare: &SpareHeads) -> Scanned<Line> {
     let most = opts.max_headers_count;
     let mut stack = [const { MaybeUninit::uninit() }; STACK_FIELDS];
     let mut heap = Vec::new();
@@ -150,7 +135,7 @@ fn scan_request(buf: &[u8], opts: &ServerOptions) -> Scanned<Line> {
         Ok(method) => Scanned::Whole {
             len,
             line: (method, offset(buf, path.as_bytes()), version),
-            spans: spans(buf, request.headers, opts.underscores),
+            spans: spans(buf, request.headers, opts.underscores, spare),
         },
         Err(_) => Scanned::Bad(ProtocolError::BadMethod),
     }
@@ -206,9 +191,10 @@ pub fn parse_request(
     buf: &mut BytesMut,
     scan: &mut Scan,
     opts: &ServerOptions,
+    spare: &SpareHeads,
 ) -> Step<ParsedRequest> {
-    match whole(buf, scan, opts.max_head_bytes, |seen| scan_request(seen, opts)) {
-        Ok(Some(Whole { bytes, line, spans })) => request(&bytes, line, spans, opts),
+    match whole(buf, scan, opts.max_head_bytes, |seen| scan_request(seen, opts, spare)) {
+        Ok(Some(Whole { bytes, line, spans })) => request(&bytes, line, spans, opts, spare),
         Ok(None) => Step::More,
         Err(error) => Step::Bad(error, None),
     }
@@ -219,6 +205,7 @@ fn request(
     line: Line,
     spans: Result<Spans, ProtocolError>,
     opts: &ServerOptions,
+    spare: &SpareHeads,
 ) -> Step<ParsedRequest> {
     let (method, path, version) = line;
     if version == Version::Http10 && !opts.accept_http_10 {
@@ -236,18 +223,17 @@ fn request(
         Ok(spans) => spans,
         Err(error) => return Step::Bad(error, None),
     };
-    let headers = room_for(&spans);
     let mut head = Box::new(RequestHead {
         method,
         scheme,
         authority,
         path,
         version,
-        headers,
+        headers: spare.take_map(),
         ends: false,
         upgrade: None,
     });
-    match complete(bytes, spans, &mut head, opts) {
+    match complete(bytes, spans, &mut head, opts, spare) {
         Ok((framing, keep_alive)) => Step::Done(ParsedRequest { head, framing, keep_alive }),
         Err(error) => Step::Bad(error, Some(head)),
     }
@@ -259,10 +245,11 @@ fn complete(
     spans: Spans,
     head: &mut RequestHead,
     opts: &ServerOptions,
+    spare: &SpareHeads,
 ) -> Result<(Framing, bool), ProtocolError> {
     let mut hop = Hop::default();
     let mut host = None;
-    gather(bytes, spans, &mut head.headers, |kind, value| match kind {
+    gather(bytes, spans, spare, &mut head.headers, |kind, value| match kind {
         Special::Host if host.is_some() => Err(ProtocolError::BadHost),
         Special::Host => {
             host = Some(value);
@@ -312,11 +299,12 @@ fn keep_length(framing: Framing, length: Option<u64>, headers: &mut HeaderMap) {
 /// Puts plain fields into `headers` and gives special ones to `take`.
 fn gather(
     bytes: &Bytes,
-    spans: Spans,
+    mut spans: Spans,
+    spare: &SpareHeads,
     headers: &mut HeaderMap,
     mut take: impl FnMut(Special, HeaderValue) -> Result<(), ProtocolError>,
 ) -> Result<(), ProtocolError> {
-    for span in spans {
+    for span in spans.drain(..) {
         let value = HeaderValue::from_maybe_shared(bytes.slice(span.value.0..span.value.1))
             .map_err(|_| ProtocolError::BadCharacter)?;
         match span.kind {
@@ -327,6 +315,7 @@ fn gather(
             Some(kind) => take(kind, value)?,
         }
     }
+    spare.give_spans(spans);
     Ok(())
 }
 
@@ -336,17 +325,18 @@ pub(super) fn parse_answer(
     scan: &mut Scan,
     opts: &ClientOptions,
     asked: Asked,
+    spare: &SpareHeads,
 ) -> Step<ParsedResponse> {
-    let whole = match whole(buf, scan, opts.max_head_bytes, |seen| scan_response(seen, opts)) {
+    let scan_head = |seen: &_| scan_response(seen, opts, spare);
+    let whole = match whole(buf, scan, opts.max_head_bytes, scan_head) {
         Ok(Some(whole)) => whole,
         Ok(None) => return Step::More,
         Err(error) => return Step::Bad(error, None),
     };
     let Whole { bytes, line: (status, version), spans } = whole;
     let parsed = spans.and_then(|spans| {
-        let headers = room_for(&spans);
-        let head = ResponseHead { status, version, headers, ends: false };
-        answer(&bytes, spans, head, asked, opts.allow_chunked_length)
+        let head = ResponseHead { status, version, headers: spare.take_map(), ends: false };
+        answer(&bytes, spans, head, asked, opts.allow_chunked_length, spare)
     });
     parsed.map_or_else(|error| Step::Bad(error, None), Step::Done)
 }
@@ -356,11 +346,16 @@ pub fn parse_response(
     buf: &mut BytesMut,
     scan: &mut Scan,
     opts: &ClientOptions,
+    spare: &SpareHeads,
 ) -> Step<ParsedResponse> {
-    parse_answer(buf, scan, opts, Asked::Plain)
+    parse_answer(buf, scan, opts, Asked::Plain, spare)
 }
 
-fn scan_response(buf: &[u8], opts: &ClientOptions) -> Scanned<(StatusCode, Version)> {
+fn scan_response(
+    buf: &[u8],
+    opts: &ClientOptions,
+    spare: &SpareHeads,
+) -> Scanned<(StatusCode, Version)> {
     let mut stack = [const { MaybeUninit::uninit() }; STACK_FIELDS];
     let mut heap = Vec::new();
     let slots = slots(&mut stack, &mut heap, opts.max_headers_count);
@@ -381,7 +376,7 @@ fn scan_response(buf: &[u8], opts: &ClientOptions) -> Scanned<(StatusCode, Versi
         Some(Ok(status)) if status.as_u16() < 600 => Scanned::Whole {
             len,
             line: (status, version),
-            spans: spans(buf, response.headers, Underscores::Allow),
+            spans: spans(buf, response.headers, Underscores::Allow, spare),
         },
         _ => Scanned::Bad(ProtocolError::BadStatusLine),
     }
@@ -393,12 +388,13 @@ fn answer(
     mut head: ResponseHead,
     asked: Asked,
     allow_chunked_length: bool,
+    spare: &SpareHeads,
 ) -> Result<ParsedResponse, ProtocolError> {
     let mut hop = Hop::default();
     let mut length = None;
     let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
     let mut upgrade = None;
-    gather(bytes, spans, &mut head.headers, |kind, value| {
+    gather(bytes, spans, spare, &mut head.headers, |kind, value| {
         hop.take(kind, &value)?;
         match kind {
             Special::ContentLength => length = Some(value),

@@ -8,6 +8,7 @@
 //! | `framing` | the one place that decides where a body ends, both ways |
 //! | `chunked`, `read` | bytes → body parts |
 //! | `encode`, `write` | heads and body parts → bytes |
+//! | `spare` | memory and names that one head leaves for the next |
 //! | `wire` | the socket and its buffers |
 //! | [`ServerConn`], [`ClientConn`] | the two roles: thin drivers over the parts above |
 //!
@@ -25,6 +26,7 @@ mod framing;
 mod head;
 mod read;
 mod server;
+mod spare;
 mod target;
 mod wire;
 mod write;
@@ -38,6 +40,7 @@ pub use super::ResponseEvent;
 pub use client::ClientConn;
 pub use head::{ParsedRequest, ParsedResponse, Scan, Step, parse_request, parse_response};
 pub use server::ServerConn;
+pub use spare::SpareHeads;
 
 /// What to do with a field whose name has an underscore
 /// (`HttpProtocolOptions.headers_with_underscores_action`).

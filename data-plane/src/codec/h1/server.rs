@@ -129,7 +129,8 @@ impl<I: Io> ServerConn<I> {
         if self.wire.rbuf.is_empty() {
             return None;
         }
-        match parse_request(&mut self.wire.rbuf, &mut self.scan, &self.opts) {
+        let Wire { rbuf, pool, .. } = &mut self.wire;
+        match parse_request(rbuf, &mut self.scan, &self.opts, &pool.heads) {
             Step::More => None,
             Step::Done(parsed) => {
                 self.begin(parsed.head.version, parsed.keep_alive);
@@ -422,7 +423,10 @@ impl<I: Io> Sink for ServerConn<I> {
     fn push(&mut self, piece: Outgoing) {
         match piece {
             Outgoing::Informational(head) => self.push_informational(&head),
-            Outgoing::Head(head) if !self.writer.started() => self.push_head(&head),
+            Outgoing::Head(head) if !self.writer.started() => {
+                self.push_head(&head);
+                self.wire.pool.heads.give_map(head.headers);
+            }
             // A second answer would be taken for the answer to the next request.
             Outgoing::Head(_) | Outgoing::Reset(_) => self.writer.break_off(),
             Outgoing::Part(BodyPart::Data(bytes)) => self.writer.data(&mut self.wire.out, bytes),

@@ -30,7 +30,7 @@ fn now<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Option<T> {
 }
 
 fn request_of(bytes: &[u8], opts: &ServerOptions) -> Step<ParsedRequest> {
-    parse_request(&mut BytesMut::from(bytes), &mut Scan::default(), opts)
+    parse_request(&mut BytesMut::from(bytes), &mut Scan::default(), opts, &SpareHeads::default())
 }
 
 fn response(status: u16, fields: &[(&'static str, &str)], ends: bool) -> ResponseHead {

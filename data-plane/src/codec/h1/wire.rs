@@ -15,7 +15,7 @@ use crate::codec::io::{BODY_READ, BufferPool, HEAD_READ, Io};
 #[derive(Debug)]
 pub(super) struct Wire<I> {
     pub io: I,
-    pool: Rc<BufferPool>,
+    pub pool: Rc<BufferPool>,
     /// Read and not yet understood.
     pub rbuf: BytesMut,
     /// To be written.

@@ -91,7 +91,7 @@ enum ResponseBody {
 
 /// One request on its way.
 pub struct RequestTask {
-    head: RequestHead,
+    head: Box<RequestHead>,
     ex: Exchange,
     filters: FilterStack,
     router: Router,
@@ -122,7 +122,7 @@ enum Mode {
 impl RequestTask {
     /// A request whose head has arrived.
     #[must_use]
-    pub fn new(head: RequestHead, ex: Exchange) -> Self {
+    pub fn new(head: Box<RequestHead>, ex: Exchange) -> Self {
         let manager = &ex.manager.config;
         let deadlines = Deadlines::new(
             ex.times.start,
@@ -387,7 +387,8 @@ impl RequestTask {
     }
 }
 
-/// A task dropped in the middle (its connection ended) still leaves its record.
+/// A task dropped in the middle (its connection ended) still leaves its record. The memory of its
+/// header map serves the next head of the worker.
 impl Drop for RequestTask {
     fn drop(&mut self) {
         if self.mode != Mode::Over {
@@ -396,5 +397,7 @@ impl Drop for RequestTask {
             }
             self.finish();
         }
+        let headers = std::mem::take(&mut self.head.headers);
+        self.ex.worker.buffers.heads.give_map(headers);
     }
 }

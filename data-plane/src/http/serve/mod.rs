@@ -200,7 +200,7 @@ fn begin(head: Box<RequestHead>, cx: &ConnCx) -> BoxedTask {
         request_ended: head.ends,
         view,
     };
-    BoxedTask::new(RequestTask::new(*head, ex))
+    BoxedTask::new(RequestTask::new(head, ex))
 }
 
 /// A request that broke a rule of the protocol before it became one.
