@@ -154,14 +154,15 @@ pub fn split_port(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Everything that `mutateRequestHeaders` does but the request id and tracing.
+/// Everything that `mutateRequestHeaders` does but the request id and tracing. `seen` is what the
+/// head has before it.
 pub fn sanitize_request(
     head: &mut RequestHead,
     config: &HttpManagerConfig,
     conn: &ConnInfo,
     local: &LocalInfo,
+    seen: Seen,
 ) -> ClientFacts {
-    let seen = Seen::in_map(&head.headers);
     if seen.hop_by_hop || seen.envoy {
         remove_hop_by_hop(head);
     }
@@ -179,10 +180,11 @@ pub fn sanitize_request(
         (conn.remote_ip(), false)
     };
     let untold = !seen.forwarded && !config.client.use_remote_address;
-    if untold || !head.headers.contains_key(n::X_FORWARDED_PROTO) {
+    let ours = untold || !head.headers.contains_key(n::X_FORWARDED_PROTO);
+    if ours {
         head.headers.insert(n::X_FORWARDED_PROTO, conn.scheme_value());
     }
-    set_scheme(head, config, conn);
+    set_scheme(head, config, conn, ours);
     let internal = trusted_single
         && address.map_or_else(
             || config.client.internal.unix_sockets && conn.is_unix(),
@@ -191,7 +193,8 @@ pub fn sanitize_request(
     let edge = !internal && config.client.use_remote_address;
     clean(head, seen, internal, edge);
     // Nobody proved by a certificate who calls, so nobody may say that somebody did.
-    if config.client.forward_client_cert != ForwardClientCert::AlwaysForwardOnly
+    if seen.forwarded
+        && config.client.forward_client_cert != ForwardClientCert::AlwaysForwardOnly
         && conn.transport == Transport::Plain
     {
         head.headers.remove(n::X_FORWARDED_CLIENT_CERT);
@@ -206,17 +209,25 @@ pub fn sanitize_request(
 /// Which kinds of fields a head has. Nearly none has one of these, and one walk over its few names
 /// is cheaper than a look-up of each name that would have to go.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+pub struct Seen {
     /// A field of one hop.
     hop_by_hop: bool,
     /// `x-envoy-…`.
     envoy: bool,
     /// `x-forwarded-…`.
     forwarded: bool,
+    /// `x-request-id`.
+    pub request_id: bool,
+    /// `expect`.
+    pub expect: bool,
+    /// `date`.
+    date: bool,
 }
 
 impl Seen {
-    fn in_map(headers: &HeaderMap) -> Self {
+    /// What these fields are.
+    #[must_use]
+    pub fn in_map(headers: &HeaderMap) -> Self {
         let mut seen = Self::default();
         for name in headers.keys() {
             let name = name.as_str();
@@ -224,7 +235,10 @@ impl Seen {
                 b'x' => {
                     seen.envoy |= name.starts_with("x-envoy-");
                     seen.forwarded |= name.starts_with("x-forwarded-");
+                    seen.request_id |= name == "x-request-id";
                 }
+                b'd' => seen.date |= name == "date",
+                b'e' => seen.expect |= name == "expect",
                 b'c' | b'k' | b'p' | b't' | b'u' => {
                     seen.hop_by_hop |= matches!(
                         name,
@@ -329,7 +343,8 @@ fn address_in_xff(headers: &HeaderMap, skip: usize) -> (Option<IpAddr>, bool) {
     (address, single)
 }
 
-fn set_scheme(head: &mut RequestHead, config: &HttpManagerConfig, conn: &ConnInfo) {
+/// `ours`: nobody else said what `x-forwarded-proto` is.
+fn set_scheme(head: &mut RequestHead, config: &HttpManagerConfig, conn: &ConnInfo, ours: bool) {
     let overwrite = |head: &mut RequestHead, scheme: &'static str| {
         // `scheme_to_overwrite` is what the next hop is told, too.
         head.headers.insert(n::X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
@@ -342,7 +357,7 @@ fn set_scheme(head: &mut RequestHead, config: &HttpManagerConfig, conn: &ConnInf
             if head.scheme.is_some() {
                 return;
             }
-            let proto = head.headers.get(n::X_FORWARDED_PROTO);
+            let proto = if ours { None } else { head.headers.get(n::X_FORWARDED_PROTO) };
             let known = proto.filter(|p| *p == "http" || *p == "https");
             Some(known.cloned().unwrap_or_else(|| conn.scheme_value()))
         }
@@ -439,7 +454,8 @@ pub fn expects_continue(head: &RequestHead) -> bool {
 /// `mutateResponseHeaders` and the base headers: hop-by-hop off; via, date and server on.
 pub fn finish_response(head: &mut ResponseHead, config: &HttpManagerConfig, date: &HeaderValue) {
     let headers = &mut head.headers;
-    if Seen::in_map(headers).hop_by_hop {
+    let seen = Seen::in_map(headers);
+    if seen.hop_by_hop {
         if head.status != StatusCode::SWITCHING_PROTOCOLS {
             headers.remove(header::CONNECTION);
             headers.remove(header::UPGRADE);
@@ -451,7 +467,7 @@ pub fn finish_response(head: &mut ResponseHead, config: &HttpManagerConfig, date
     if let Some(via) = &config.identity.via {
         append_via(headers, via);
     }
-    if !headers.contains_key(header::DATE) {
+    if !seen.date {
         headers.insert(header::DATE, date.clone());
     }
     let ours = match config.identity.server_header {

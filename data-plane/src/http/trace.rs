@@ -45,7 +45,7 @@ pub fn assign(
     let parent = parent.map(str::to_owned);
     let trace_id = match (&given, &parent) {
         (Some(given), _) => given.clone(),
-        (None, Some(parent)) => text_value(parent),
+        (None, Some(parent)) => text_value(parent.as_bytes()),
         (None, None) => new_id(&mut random),
     };
     if given.is_none() {
@@ -106,7 +106,7 @@ fn new_id(random: &mut impl FnMut(&mut [u8])) -> HeaderValue {
     if bytes == [0; 16] {
         bytes[15] = 1;
     }
-    text_value(std::str::from_utf8(&hex::<32>(&bytes)).unwrap_or("0"))
+    text_value(&hex::<32>(&bytes))
 }
 
 fn new_parent(trace: &HeaderValue, random: &mut impl FnMut(&mut [u8])) -> HeaderValue {
@@ -120,22 +120,30 @@ fn new_parent(trace: &HeaderValue, random: &mut impl FnMut(&mut [u8])) -> Header
     parent[3..35].copy_from_slice(trace.as_bytes());
     parent[36..52].copy_from_slice(&hex::<16>(&span));
     parent[53..].copy_from_slice(b"00");
-    text_value(std::str::from_utf8(&parent).unwrap_or("0"))
+    text_value(&parent)
 }
 
 /// Lower-case hex digits; `N` is twice the length.
 pub(crate) fn hex<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    static PAIRS: [[u8; 2]; 256] = {
+        let digits = b"0123456789abcdef";
+        let mut pairs = [[0; 2]; 256];
+        let mut n = 0;
+        while n < 256 {
+            pairs[n] = [digits[n >> 4], digits[n & 15]];
+            n += 1;
+        }
+        pairs
+    };
     let mut out = [b'0'; N];
     for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+        pair.copy_from_slice(&PAIRS[usize::from(*byte)]);
     }
     out
 }
 
-fn text_value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+fn text_value(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
 }
 
 #[cfg(test)]

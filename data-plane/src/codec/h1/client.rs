@@ -84,10 +84,11 @@ impl<I: Io> ClientConn<I> {
         self.phase = Phase::Waiting;
         self.keep_alive = true;
         self.before = self.wire.received;
-        let (framing, announce) = framing::send_request(head);
-        let full_url = self.opts.send_fully_qualified_url;
+        let (case, full_url) = (self.opts.name_case, self.opts.send_fully_qualified_url);
         let out = &mut self.wire.out.small;
-        encode::request(out, head, announce, self.opts.name_case, full_url);
+        let said = encode::request(out, head, case, full_url);
+        let (framing, announce) = framing::send_request(head, said.length);
+        encode::end_request(out, head, announce, case);
         self.writer.reset();
         if self.asked.may_tunnel() && framing == Framing::Tunnel {
             self.writer.hold();
@@ -129,6 +130,9 @@ impl<I: Io> ClientConn<I> {
 
     fn parse(&mut self) -> Option<Result<ResponseEvent, BodyError>> {
         let Wire { rbuf, pool, .. } = &mut self.wire;
+        if rbuf.is_empty() {
+            return None;
+        }
         match parse_answer(rbuf, &mut self.scan, &self.opts, self.asked, &pool.heads) {
             Step::More => None,
             Step::Bad(error, _) => Some(Err(self.refuse(error))),

@@ -5,14 +5,12 @@
 //! so that no configuration can split a message.
 
 use bytes::{BufMut, BytesMut};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version as HttpVersion, header,
-};
+use http::{HeaderMap, HeaderValue, Method, Version as HttpVersion, header};
 
 use super::NameCase;
 use super::chunked::forbidden_trailer;
 use super::fields::{Special, special};
-use super::framing::Announce;
+use super::framing::{Announce, parse_length};
 use crate::codec::{RequestHead, ResponseHead, Version};
 
 /// What the codec itself says about the connection.
@@ -28,14 +26,22 @@ pub(super) enum Persistence {
     Upgrade,
 }
 
-/// Writes a request's head.
+/// What a head's own fields say about its message, found while they are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Said {
+    /// The first `content-length`, if it is one.
+    pub length: Option<u64>,
+    /// The first `connection` names `close`.
+    pub close: bool,
+}
+
+/// Writes a request's head but its end.
 pub(super) fn request(
     out: &mut BytesMut,
     head: &RequestHead,
-    announce: Announce,
     case: NameCase,
     full_url: bool,
-) {
+) -> Said {
     out.reserve(256 + head.path.len());
     out.put_slice(head.method.as_str().as_bytes());
     out.put_u8(b' ');
@@ -51,42 +57,55 @@ pub(super) fn request(
         out.put_slice(head.path.as_bytes());
     }
     out.put_slice(b" HTTP/1.1\r\n");
-    field(out, &header::HOST, authority, case);
-    fields(out, &head.headers, case);
+    field(out, "host", authority, case);
+    fields(out, &head.headers, case)
+}
+
+/// Writes the end of a request's head.
+pub(super) fn end_request(
+    out: &mut BytesMut,
+    head: &RequestHead,
+    announce: Announce,
+    case: NameCase,
+) {
     announced(out, announce, case);
     if let Some(protocol) = &head.upgrade {
         connection(out, Persistence::Upgrade, case);
-        field(out, &header::UPGRADE, protocol.as_bytes(), case);
+        field(out, "upgrade", protocol.as_bytes(), case);
     }
     out.put_slice(b"\r\n");
 }
 
-/// Writes a response's head for a client of that version.
+/// Writes a response's head but its end, for a client of that version.
 pub(super) fn response(
     out: &mut BytesMut,
     head: &ResponseHead,
     version: Version,
+    case: NameCase,
+) -> Said {
+    out.reserve(256);
+    out.put_slice(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.put_slice(head.status.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(reason(head.status).as_bytes());
+    out.put_slice(b"\r\n");
+    fields(out, &head.headers, case)
+}
+
+/// Writes the end of a response's head.
+pub(super) fn end_response(
+    out: &mut BytesMut,
+    head: &ResponseHead,
     (announce, persistence): (Announce, Persistence),
     case: NameCase,
 ) {
-    out.reserve(256);
-    status_line(out, head.status, version);
-    fields(out, &head.headers, case);
     announced(out, announce, case);
     connection(out, persistence, case);
     if persistence == Persistence::Upgrade
         && let Some(protocol) = head.headers.get(header::UPGRADE)
     {
-        field(out, &header::UPGRADE, protocol.as_bytes(), case);
+        field(out, "upgrade", protocol.as_bytes(), case);
     }
-    out.put_slice(b"\r\n");
-}
-
-fn status_line(out: &mut BytesMut, status: StatusCode, version: Version) {
-    out.put_slice(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    out.put_slice(status.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(reason(status).as_bytes());
     out.put_slice(b"\r\n");
 }
 
@@ -94,28 +113,42 @@ fn status_line(out: &mut BytesMut, status: StatusCode, version: Version) {
 pub(super) fn trailers(out: &mut BytesMut, map: &HeaderMap, case: NameCase) {
     for (name, value) in map {
         if !forbidden_trailer(name) {
-            field(out, name, value.as_bytes(), case);
+            field(out, name.as_str(), value.as_bytes(), case);
         }
     }
     out.put_slice(b"\r\n");
 }
 
-fn fields(out: &mut BytesMut, map: &HeaderMap, case: NameCase) {
+fn fields(out: &mut BytesMut, map: &HeaderMap, case: NameCase) -> Said {
+    let (mut length, mut close) = (None, None);
     for (name, value) in map {
-        match special(name.as_str().as_bytes()) {
+        let name = name.as_str();
+        match special(name.as_bytes()) {
             None | Some(Special::Te) => field(out, name, value.as_bytes(), case),
+            Some(Special::ContentLength) => {
+                length.get_or_insert_with(|| parse_length(value.as_bytes()));
+            }
+            Some(Special::Connection) => {
+                close.get_or_insert_with(|| names_close(value));
+            }
             Some(_) => {}
         }
     }
+    Said { length: length.flatten(), close: close.unwrap_or_default() }
+}
+
+fn names_close(value: &HeaderValue) -> bool {
+    let mut tokens = value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii);
+    tokens.any(|t| t.eq_ignore_ascii_case(b"close"))
 }
 
 fn announced(out: &mut BytesMut, announce: Announce, case: NameCase) {
     match announce {
         Announce::Nothing => {}
-        Announce::Chunked => field(out, &header::TRANSFER_ENCODING, b"chunked", case),
+        Announce::Chunked => field(out, "transfer-encoding", b"chunked", case),
         Announce::Length(n) => {
             let mut digits = [0; 20];
-            field(out, &header::CONTENT_LENGTH, decimal(n, &mut digits), case);
+            field(out, "content-length", decimal(n, &mut digits), case);
         }
     }
 }
@@ -127,11 +160,11 @@ fn connection(out: &mut BytesMut, persistence: Persistence, case: NameCase) {
         Persistence::KeepAlive => b"keep-alive",
         Persistence::Upgrade => b"upgrade",
     };
-    field(out, &header::CONNECTION, value, case);
+    field(out, "connection", value, case);
 }
 
-fn field(out: &mut BytesMut, name: &HeaderName, value: &[u8], case: NameCase) {
-    let name = name.as_str().as_bytes();
+fn field(out: &mut BytesMut, name: &str, value: &[u8], case: NameCase) {
+    let name = name.as_bytes();
     out.reserve(name.len() + value.len() + 4);
     match case {
         NameCase::Lower => out.put_slice(name),

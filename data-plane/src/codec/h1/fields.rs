@@ -48,7 +48,8 @@ pub(super) fn special(name: &[u8]) -> Option<Special> {
         (17, b't') => (b"transfer-encoding", Special::TransferEncoding),
         _ => return None,
     };
-    name.eq_ignore_ascii_case(text).then_some(kind)
+    // Names that we write ourselves, and most that come, are in lower case.
+    (name == text || name.eq_ignore_ascii_case(text)).then_some(kind)
 }
 
 /// What the special fields of one head said.

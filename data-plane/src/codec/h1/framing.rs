@@ -4,7 +4,7 @@
 //! two readers that disagree about a body's end are a smuggling hole. Outgoing messages get their
 //! framing from what is really sent, never from fields that somebody else wrote.
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Method, StatusCode};
 
 use crate::codec::{ProtocolError, RequestHead, ResponseHead, Version};
 
@@ -207,13 +207,8 @@ pub(super) enum Announce {
     Chunked,
 }
 
-fn one_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH).and_then(|v| parse_length(v.as_bytes()))
-}
-
-/// Framing of a request that goes out.
-pub(super) fn send_request(head: &RequestHead) -> (Framing, Announce) {
-    let length = one_length(&head.headers);
+/// Framing of a request that goes out, with the length that its fields say.
+pub(super) fn send_request(head: &RequestHead, length: Option<u64>) -> (Framing, Announce) {
     if head.method == Method::CONNECT {
         return (Framing::Tunnel, Announce::Nothing);
     }
@@ -233,13 +228,14 @@ pub(super) fn send_request(head: &RequestHead) -> (Framing, Announce) {
     }
 }
 
-/// Framing of a response that goes out to a client of that version.
+/// Framing of a response that goes out to a client of that version, with the length that its
+/// fields say.
 pub(super) fn send_response(
     head: &ResponseHead,
+    length: Option<u64>,
     asked: Asked,
     version: Version,
 ) -> (Framing, Announce) {
-    let length = one_length(&head.headers);
     let said = length.map_or(Announce::Nothing, Announce::Length);
     if asked.tunnels(head.status) {
         return (Framing::Tunnel, Announce::Nothing);

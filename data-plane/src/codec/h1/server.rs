@@ -10,7 +10,7 @@
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 
 use super::ServerOptions;
 use super::encode::{self, Persistence};
@@ -301,10 +301,11 @@ impl<I: Io> ServerConn<I> {
     }
 
     fn push_head(&mut self, head: &ResponseHead) {
-        if head.headers.get(header::CONNECTION).is_some_and(names_close) {
-            self.close = true;
-        }
-        let (framing, announce) = framing::send_response(head, self.asked, self.version);
+        let case = self.opts.name_case;
+        let said = encode::response(&mut self.wire.out.small, head, self.version, case);
+        self.close |= said.close;
+        let (framing, announce) =
+            framing::send_response(head, said.length, self.asked, self.version);
         let tunnel = framing == Framing::Tunnel;
         self.reader.decide(tunnel);
         if let Some(waker) = self.waker.take() {
@@ -319,7 +320,7 @@ impl<I: Io> ServerConn<I> {
             self.keep_alive = false;
         }
         let out = &mut self.wire.out.small;
-        encode::response(out, head, self.version, (announce, persistence), self.opts.name_case);
+        encode::end_response(out, head, (announce, persistence), case);
         self.writer.start(framing, head.ends);
     }
 
@@ -345,15 +346,10 @@ impl<I: Io> ServerConn<I> {
         if out_of_turn || head.status == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }
-        let say = (Announce::Nothing, Persistence::Default);
-        let out = &mut self.wire.out.small;
-        encode::response(out, head, self.version, say, self.opts.name_case);
+        let (out, case) = (&mut self.wire.out.small, self.opts.name_case);
+        encode::response(out, head, self.version, case);
+        encode::end_response(out, head, (Announce::Nothing, Persistence::Default), case);
     }
-}
-
-fn names_close(value: &HeaderValue) -> bool {
-    let mut tokens = value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii);
-    tokens.any(|t| t.eq_ignore_ascii_case(b"close"))
 }
 
 impl<I: Io> Downstream for ServerConn<I> {

@@ -75,7 +75,9 @@ impl RequestTask {
             return;
         }
         headers::normalize_host(head, config, &ex.conn);
-        ex.client = headers::sanitize_request(head, config, &ex.conn, &ex.worker.shared.local);
+        let seen = headers::Seen::in_map(&head.headers);
+        let local = &ex.worker.shared.local;
+        ex.client = headers::sanitize_request(head, config, &ex.conn, local, seen);
         if !ex.client.internal {
             for name in &ex.view.routes.table.config().internal_only_headers {
                 head.headers.remove(name);
@@ -84,7 +86,8 @@ impl RequestTask {
         let edge = !ex.client.internal && config.client.use_remote_address;
         let origin = if edge { request_id::Origin::Edge } else { request_id::Origin::Inside };
         let worker = Rc::clone(&ex.worker);
-        request_id::assign(head, &config.request_id, origin, |bytes| worker.random(bytes));
+        let random = |bytes: &mut [u8]| worker.random(bytes);
+        request_id::assign(head, &config.request_id, origin, seen.request_id, random);
         ex.choose_route(head);
         let upgrade = head.upgrade.as_ref().map(|u| u.to_str().unwrap_or_default());
         let upgrade = if head.method == Method::CONNECT { Some("CONNECT") } else { upgrade };
@@ -93,7 +96,7 @@ impl RequestTask {
             return;
         };
         self.filters = FilterStack::new(&chain);
-        if !config.proxy_100_continue && headers::expects_continue(&self.head) {
+        if seen.expect && !config.proxy_100_continue && headers::expects_continue(&self.head) {
             self.head.headers.remove(http::header::EXPECT);
             pipeline::on_informational(&mut self.ex);
             down.push(Outgoing::Informational(ResponseHead::informational(StatusCode::CONTINUE)));
