@@ -121,8 +121,8 @@ enum Mode {
 
 impl RequestTask {
     /// A request whose head has arrived.
-    #[must_use]
-    pub fn new(head: Box<RequestHead>, ex: Exchange) -> Self {
+    #[inline(always)]
+    fn new(head: Box<RequestHead>, ex: Exchange) -> Self {
         let manager = &ex.manager.config;
         let deadlines = Deadlines::new(
             ex.times.start,

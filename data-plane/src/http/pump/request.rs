@@ -58,7 +58,7 @@ impl RequestTask {
     /// What the connection manager does before any filter sees the head; then the filters do.
     fn prepare<D: Downstream>(&mut self, down: &mut D) {
         self.begin();
-        let Self { head, ex, .. } = self;
+        let Self { head, ex, filters, .. } = self;
         let manager = Arc::clone(&ex.manager);
         let config = &manager.config;
         if let Err(reply) = headers::check(head, config) {
@@ -91,11 +91,13 @@ impl RequestTask {
         ex.choose_route(head);
         let upgrade = head.upgrade.as_ref().map(|u| u.to_str().unwrap_or_default());
         let upgrade = if head.method == Method::CONNECT { Some("CONNECT") } else { upgrade };
-        let Some(chain) = ex.view.chains.pick(upgrade).cloned() else {
+        let Some(chain) = ex.view.chains.pick(upgrade) else {
             self.refuse_upgrade(down);
             return;
         };
-        self.filters = FilterStack::new(&chain);
+        if !chain.is_empty() {
+            *filters = FilterStack::new(chain);
+        }
         if seen.expect && !config.proxy_100_continue && headers::expects_continue(&self.head) {
             self.head.headers.remove(http::header::EXPECT);
             pipeline::on_informational(&mut self.ex);

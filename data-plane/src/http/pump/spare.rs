@@ -9,6 +9,8 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use super::RequestTask;
+use crate::codec::RequestHead;
+use crate::http::exchange::Exchange;
 use crate::http::worker::Worker;
 
 /// Boxes that a worker keeps.
@@ -27,13 +29,14 @@ pub struct BoxedTask {
 }
 
 impl BoxedTask {
-    /// Puts a request into a box.
+    /// Puts a request whose head has arrived into a box.
     #[must_use]
-    pub fn new(task: RequestTask) -> Self {
-        let worker = Rc::clone(&task.ex.worker);
+    pub fn new(head: Box<RequestHead>, ex: Exchange) -> Self {
+        let worker = Rc::clone(&ex.worker);
         let spare = worker.spare_tasks.0.borrow_mut().pop();
         let mut held = spare.unwrap_or_default();
-        *held = Some(task);
+        // Made in its place: a request is too large to be moved about.
+        *held = Some(RequestTask::new(head, ex));
         Self { task: Some(held), worker }
     }
 }

@@ -27,7 +27,7 @@ use crate::http::drain::{DrainLevel, Member};
 use crate::http::exchange::{Bytes, Exchange, Response, Times, Upstream};
 use crate::http::headers::ClientFacts;
 use crate::http::manager::Manager;
-use crate::http::pump::{BoxedTask, RequestTask};
+use crate::http::pump::BoxedTask;
 use crate::http::reply::LocalReply;
 use crate::http::timer::Timer;
 use crate::http::view::ViewCache;
@@ -200,7 +200,7 @@ fn begin(head: Box<RequestHead>, cx: &ConnCx) -> BoxedTask {
         request_ended: head.ends,
         view,
     };
-    BoxedTask::new(RequestTask::new(head, ex))
+    BoxedTask::new(head, ex)
 }
 
 /// A request that broke a rule of the protocol before it became one.
