@@ -45,7 +45,11 @@ pub(super) fn request_in(
     let head = RequestHead {
         ends: ends && !connect && protocol.is_none(),
         method: if protocol.is_some() { Method::GET } else { method },
-        scheme: uri.scheme().map(|s| value(s.as_str())),
+        scheme: uri.scheme().map(|s| match s.as_str() {
+            "http" => HeaderValue::from_static("http"),
+            "https" => HeaderValue::from_static("https"),
+            other => value(other),
+        }),
         authority,
         path,
         version: Version::Http2,
@@ -98,7 +102,12 @@ static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection"
 
 /// RFC 9113 §8.2.2: what may not be sent.
 fn strip(headers: &mut HeaderMap) {
-    if headers.is_empty() {
+    // Nearly no head has one of them, and one walk costs less than a look-up of each.
+    let forbidden = |name: &HeaderName| {
+        let names = ["connection", "transfer-encoding", "upgrade", "host", "te"];
+        names.contains(&name.as_str()) || *name == KEEP_ALIVE || *name == PROXY_CONNECTION
+    };
+    if !headers.keys().any(forbidden) {
         return;
     }
     for name in [&header::CONNECTION, &header::TRANSFER_ENCODING, &header::UPGRADE, &header::HOST] {
