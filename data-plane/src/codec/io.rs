@@ -8,6 +8,7 @@
 //! caller's.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -101,13 +102,23 @@ pub const HEAD_READ: usize = 16 * 1024;
 /// Read size for bodies that fill the smaller one.
 pub const BODY_READ: usize = 64 * 1024;
 
-/// A worker's spare read buffers and parts of heads. A connection takes one when bytes arrive and gives it back when
-/// it is idle.
+/// Buffers that are waited for while others read from them.
+const READ_MOST: usize = 64;
+
+/// Whether a buffer is none that a large body made larger.
+fn kept(buffer: &BytesMut) -> bool {
+    buffer.capacity() <= BODY_READ + HEAD_READ
+}
+
+/// A worker's spare read buffers and parts of heads. A connection takes a buffer when bytes arrive
+/// and gives it back when it is idle.
 #[derive(Debug)]
 pub struct BufferPool {
     /// What heads leave behind.
     pub heads: SpareHeads,
     spare: RefCell<Vec<BytesMut>>,
+    /// Given back while others still read from them, the oldest first.
+    read: RefCell<VecDeque<BytesMut>>,
     most: usize,
     lent: Cell<usize>,
 }
@@ -118,7 +129,8 @@ impl BufferPool {
     pub fn new(most: usize) -> Rc<Self> {
         Rc::new(Self {
             heads: SpareHeads::default(),
-            spare: RefCell::new(Vec::new()),
+            spare: RefCell::default(),
+            read: RefCell::default(),
             most,
             lent: Cell::new(0),
         })
@@ -128,20 +140,38 @@ impl BufferPool {
     #[must_use]
     pub fn take(&self) -> BytesMut {
         self.lent.set(self.lent.get() + 1);
-        self.spare.borrow_mut().pop().unwrap_or_else(|| BytesMut::with_capacity(HEAD_READ))
+        let spare = self.spare.borrow_mut().pop().or_else(|| self.take_read());
+        spare.unwrap_or_else(|| BytesMut::with_capacity(HEAD_READ))
     }
 
-    /// Takes a buffer back; what others still read from (slices of it) is not kept.
+    /// The oldest of those that others read from, if they are done with it.
+    fn take_read(&self) -> Option<BytesMut> {
+        let mut read = self.read.borrow_mut();
+        let mut buffer = read.pop_front()?;
+        if !buffer.try_reclaim(HEAD_READ) {
+            read.push_back(buffer);
+            return None;
+        }
+        Some(buffer).filter(kept)
+    }
+
+    /// Takes a buffer back. What others still read from (slices of it, an answer that HTTP/2 has
+    /// yet to write) is of use once they are done; who reads for long is not waited for.
     pub fn give(&self, mut buffer: BytesMut) {
         self.lent.set(self.lent.get().saturating_sub(1));
         buffer.clear();
-        let mut spare = self.spare.borrow_mut();
-        if spare.len() < self.most
-            && buffer.try_reclaim(HEAD_READ)
-            && buffer.capacity() <= BODY_READ + HEAD_READ
-        {
-            spare.push(buffer);
+        let (mut spare, mut read) = (self.spare.borrow_mut(), self.read.borrow_mut());
+        if spare.len() >= self.most {
+            return;
         }
+        if buffer.try_reclaim(HEAD_READ) {
+            spare.extend(Some(buffer).filter(kept));
+            return;
+        }
+        if read.len() >= READ_MOST {
+            read.pop_front();
+        }
+        read.push_back(buffer);
     }
 
     /// Buffers that connections hold at the moment.

@@ -31,6 +31,27 @@ fn pool_drops_a_buffer_that_is_still_read() {
 }
 
 #[test]
+fn pool_waits_for_a_few_buffers_that_are_still_read() {
+    let pool = BufferPool::new(4);
+    let slices: Vec<_> = (0..READ_MOST + 2)
+        .map(|_| {
+            let mut buffer = pool.take();
+            buffer.extend_from_slice(&[7; 100]);
+            let slice = buffer.split_to(50).freeze();
+            pool.give(buffer);
+            slice
+        })
+        .collect();
+    assert_eq!((pool.spare(), pool.read.borrow().len()), (0, READ_MOST));
+    let places: Vec<_> = slices.iter().map(|slice| slice.as_ptr()).collect();
+    assert!(!places.contains(&pool.take().as_ptr()));
+    drop(slices);
+    let again = pool.take();
+    assert!(again.is_empty() && again.capacity() >= HEAD_READ);
+    assert!(places.contains(&again.as_ptr()));
+}
+
+#[test]
 fn pool_keeps_no_more_than_it_may() {
     let pool = BufferPool::new(1);
     let (one, two) = (pool.take(), pool.take());
