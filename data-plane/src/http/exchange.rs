@@ -64,6 +64,8 @@ pub struct Exchange {
     pub protocol: Version,
     /// The client's last byte is here.
     pub request_ended: bool,
+    /// Its end as a stream that is not complete was counted.
+    pub stream_reset: bool,
 }
 
 /// Moments of a request.

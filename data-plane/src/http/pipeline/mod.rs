@@ -14,7 +14,7 @@ mod metrics;
 pub mod recovery;
 mod tracing;
 
-use crate::codec::{BodyError, RequestHead, ResponseHead, Version};
+use crate::codec::{RequestHead, ResponseHead, Version};
 use crate::http::exchange::Exchange;
 use crate::http::headers;
 use crate::http::names::{X_ENVOY_FORCE_TRACE, X_REQUEST_ID};
@@ -83,9 +83,9 @@ pub fn on_informational(ex: &mut Exchange) {
 
 /// It is over and everything about it is known.
 pub fn finish(ex: &mut Exchange, head: &RequestHead) {
-    if !ex.request_ended && head.version < Version::Http2 {
+    if !ex.request_ended {
         // The stream ends before its request did: to Envoy's codec that is a reset.
-        ex.manager.stats.http.inc(ex.worker.id, HttpStat::DownstreamRqRxReset);
+        stream_reset(ex);
     }
     for layer in LAYERS.iter().rev() {
         layer.on_end(ex, head);
@@ -111,17 +111,20 @@ pub fn expired(ex: &mut Exchange, which: Expired) {
 }
 
 /// The client is gone.
-pub fn client_gone(ex: &mut Exchange, error: &BodyError) {
-    if let BodyError::Reset(_) = error {
-        ex.manager.stats.http.inc(ex.worker.id, HttpStat::DownstreamRqRxReset);
-    }
+pub fn client_gone(ex: &mut Exchange) {
+    stream_reset(ex);
 }
 
 /// We reset the client's stream.
 pub fn reset(ex: &mut Exchange) {
     ex.manager.stats.http.inc(ex.worker.id, HttpStat::DownstreamRqTxReset);
-    if ex.protocol < Version::Http2 {
-        // Without frames to say it the connection closes, which Envoy's codec calls a reset too.
+    stream_reset(ex);
+}
+
+/// Envoy's codec tells of the end of a stream that is not complete on both sides once, whoever
+/// ended it, and all of that is counted as received.
+fn stream_reset(ex: &mut Exchange) {
+    if !std::mem::replace(&mut ex.stream_reset, true) {
         ex.manager.stats.http.inc(ex.worker.id, HttpStat::DownstreamRqRxReset);
     }
 }

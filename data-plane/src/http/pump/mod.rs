@@ -315,7 +315,7 @@ impl RequestTask {
             BodyError::Reset(_) => "http2.remote_reset".into(),
             BodyError::Closed | BodyError::Protocol(_) => "downstream_remote_disconnect".into(),
         };
-        pipeline::client_gone(&mut self.ex, error);
+        pipeline::client_gone(&mut self.ex);
     }
 
     /// Should the layers themselves be what panics, no 500 can be made: the stream is reset.

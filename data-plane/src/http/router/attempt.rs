@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::stream::Stream;
+use super::stream::{Cancelled, Stream};
 use crate::base::clock;
 use crate::cluster::connect::ConnectErrorKind;
 use crate::cluster::pool::{LeaseError, Leasing};
@@ -269,8 +269,9 @@ impl Attempt {
             // The pool counts what is given up while it waits.
             Phase::Leasing(leasing, _) => drop(leasing),
             Phase::Waiting(stream) | Phase::Answer(stream) => {
-                stats.inc(worker, ClusterStat::UpstreamRqTxReset);
-                stream.cancel();
+                if stream.cancel() == Cancelled::Stream {
+                    stats.inc(worker, ClusterStat::UpstreamRqTxReset);
+                }
             }
             Phase::Over => {}
         }
@@ -287,9 +288,7 @@ impl Attempt {
         if self.status.is_none() {
             count_response(&self.cluster, ex, 504);
         }
-        if let Phase::Waiting(stream) | Phase::Answer(stream) = self.phase {
-            stream.cancel();
-        }
+        self.cancel(ex);
     }
 }
 

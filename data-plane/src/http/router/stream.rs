@@ -16,6 +16,15 @@ pub(super) enum Stream {
     H2(Box<ClientStream>, H2Lease),
 }
 
+/// What was broken off with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cancelled {
+    /// Its connection, which Envoy counts as a connection alone.
+    Connection,
+    /// The stream was reset.
+    Stream,
+}
+
 impl Stream {
     /// Starts a request; on HTTP/1 nothing is written before the first flush.
     ///
@@ -109,14 +118,18 @@ impl Stream {
     }
 
     /// Breaks it off.
-    pub(super) fn cancel(self) {
+    pub(super) fn cancel(self) -> Cancelled {
         match self {
             // Nobody knows what is still under way on the connection: it closes.
-            Self::H1(lease) => drop(lease),
+            Self::H1(lease) => {
+                drop(lease);
+                Cancelled::Connection
+            }
             Self::H2(mut stream, lease) => {
                 stream.push(Outgoing::Reset(ResetCode::Cancelled));
                 drop(stream);
                 lease.finish(Reuse::Keep);
+                Cancelled::Stream
             }
         }
     }

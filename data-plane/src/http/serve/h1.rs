@@ -158,6 +158,7 @@ impl<I: Io> H1<'_, I> {
                 self.conn.abandon_head();
                 self.head_from = None;
                 let mut task = begin(Box::new(RequestHead::unknown(Version::Http11)), self.cx);
+                task.broken();
                 task.refuse(LocalReply::request_header_timeout(), &mut self.conn);
                 self.task = Some(task);
                 return Poll::Pending;

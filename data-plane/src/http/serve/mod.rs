@@ -198,6 +198,7 @@ fn begin(head: Box<RequestHead>, cx: &ConnCx) -> BoxedTask {
         asked_path: None,
         protocol: head.version,
         request_ended: head.ends,
+        stream_reset: false,
         view,
     };
     BoxedTask::new(head, ex)
