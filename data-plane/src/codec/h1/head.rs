@@ -517,15 +517,19 @@ fn blame_line(line: &[u8], whole: bool) -> Option<ProtocolError> {
     let mut parts = line.splitn(3, |&b| b == b' ');
     let method = parts.next().unwrap_or_default();
     if let Some(at) = method.iter().position(|&b| !token(b)) {
-        let odd = control(method[at]) && method[at] != b'\t';
+        // Envoy looks at the first byte by itself: what no method begins with is no request.
+        let odd = at > 0 && control(method[at]);
         return Some(if odd { ProtocolError::BadCharacter } else { ProtocolError::BadMethod });
     }
     if method.is_empty() {
         return Some(ProtocolError::BadRequestLine);
     }
     let target = parts.next().unwrap_or_default();
-    if target.iter().any(|&b| control(b)) {
-        return Some(ProtocolError::BadCharacter);
+    match target.iter().find(|&&b| control(b)) {
+        // To Envoy it parts the line into too many words.
+        Some(b'\r') => return Some(ProtocolError::BadRequestLine),
+        Some(_) => return Some(ProtocolError::BadCharacter),
+        None => {}
     }
     let Some(version) = parts.next() else {
         // HTTP/0.9's simple request, which nobody sends in earnest.

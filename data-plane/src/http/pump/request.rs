@@ -15,7 +15,7 @@ use crate::http::chain::FilterStack;
 use crate::http::filter::{Over, PartStep, Parts, Step};
 use crate::http::reply::LocalReply;
 use crate::http::{headers, pipeline, request_id};
-use crate::telemetry::stats::{HttpStat, RouterStat};
+use crate::telemetry::stats::HttpStat;
 
 /// What became of parts on their way through the filters.
 pub(super) enum Passed {
@@ -91,7 +91,10 @@ impl RequestTask {
         ex.choose_route(head);
         let upgrade = head.upgrade.as_ref().map(|u| u.to_str().unwrap_or_default());
         let upgrade = if head.method == Method::CONNECT { Some("CONNECT") } else { upgrade };
-        let Some(chain) = ex.view.chains.pick(upgrade) else {
+        let chains = &ex.view.chains;
+        // Without a route even a refused upgrade is answered as any other request.
+        let usual = ex.route.is_none().then(|| chains.usual());
+        let Some(chain) = chains.pick(upgrade).or(usual) else {
             self.refuse_upgrade(down);
             return;
         };
@@ -106,18 +109,12 @@ impl RequestTask {
         self.pass_head(0, down);
     }
 
-    /// An upgrade that no chain is for: Envoy answers CONNECT without a route as any other request.
+    /// An upgrade that no chain is for.
     fn refuse_upgrade<D: Downstream>(&mut self, down: &mut D) {
         let stats = &self.ex.manager.stats.http;
         stats.inc(self.ex.worker.id, HttpStat::DownstreamRqWsOnNonWsRoute);
-        let reply = if self.ex.route.is_none() {
-            self.ex.manager.stats.router.inc(self.ex.worker.id, RouterStat::NoRoute);
-            LocalReply::no_route()
-        } else {
-            LocalReply::rejected(StatusCode::FORBIDDEN, "upgrade_failed")
-        };
         self.ex.conn.close_after();
-        self.reply(reply, down);
+        self.reply(LocalReply::rejected(StatusCode::FORBIDDEN, "upgrade_failed"), down);
     }
 
     /// Shows the head to the filters from `next` on, then starts the router.
