@@ -46,6 +46,11 @@ fn follows(kind: Kind, delta: bool) {
         (old == 404 && new.text() == "two").then_some(())
     });
     acked(&server);
+    nothing_rejected(&proxy);
+}
+
+/// No update of any type was rejected.
+pub(crate) fn nothing_rejected(proxy: &Proxy) {
     let stats = stats::read(proxy.admin_address(), "rejected");
     let rejected: Vec<_> = stats
         .iter()
@@ -55,7 +60,7 @@ fn follows(kind: Kind, delta: bool) {
 }
 
 /// Waits until the one node has ACKed what it was sent, of four types.
-fn acked(server: &XdsServer) {
+pub(crate) fn acked(server: &XdsServer) {
     wait::until("ACKs of four types", || {
         let nodes = server.nodes()?;
         let types = nodes["nodes"][0]["types"].as_object()?;
@@ -68,8 +73,8 @@ fn acked(server: &XdsServer) {
     });
 }
 
-/// The configuration dump names what came by xDS.
-fn dumped(proxy: &Proxy) {
+/// The configuration dump names what came by xDS, and nothing of it as refused.
+pub(crate) fn dumped(proxy: &Proxy) {
     let dump = proxy.admin("/config_dump?include_eds").expect("a dump").text();
     for name in ["dynamic_listeners", "dynamic_route_configs", "dynamic_active_clusters"] {
         assert!(dump.contains(name), "{name} is not in the dump");

@@ -1,7 +1,9 @@
-//! Our halves with other people's: Envoy on our `xds-server`, our data plane on go-control-plane,
-//! gRPC's own xDS client on our `xds-server`; and a soak of updates under load.
+//! Our halves with other people's: Envoy on our `xds-server` (Envoy's resources and mesh files),
+//! our data plane on go-control-plane, gRPC's own xDS client on our `xds-server`; and a soak of
+//! updates under load.
 
 mod envoy_on_ours;
 mod grpc_client;
+mod mesh_file;
 mod ours_on_go;
 mod soak;

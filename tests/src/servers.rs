@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{binaries, client, proxy, wait};
 
-/// Our `xds-server` in raw mode over a folder of resources.
+/// Our `xds-server` over a folder of resources or a mesh file.
 pub struct XdsServer {
     child: Child,
     folder: TempDir,
@@ -28,13 +28,25 @@ impl XdsServer {
     /// Where it does not start.
     #[must_use]
     pub fn start(resources: &[Value]) -> Self {
+        let folder = folder_of(resources);
+        let source = folder.path().join("resources");
+        Self::run(folder, "--resources", &source)
+    }
+
+    /// Starts it with this mesh file and waits until it serves.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    #[must_use]
+    pub fn start_mesh(mesh: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        fs::create_dir(folder.path().join("resources")).expect("a folder of resources");
-        write(folder.path(), resources);
-        let mut command = Command::new(binaries::xds_server());
-        command.arg("--resources").arg(folder.path().join("resources"));
-        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-        let child = proxy::spawn(&mut command, folder.path());
+        let file = folder.path().join("mesh.yaml");
+        put(&file, mesh);
+        Self::run(folder, "--config", &file)
+    }
+
+    fn run(folder: TempDir, flag: &str, source: &Path) -> Self {
+        let child = proxy::spawn(command().arg(flag).arg(source), folder.path());
         let (xds, admin) = wait::until("the addresses of xds-server", || {
             let log = fs::read_to_string(folder.path().join("stderr")).ok()?;
             let address = |key: &str| {
@@ -46,15 +58,42 @@ impl XdsServer {
         Self { child, folder, xds, admin }
     }
 
+    /// Lets it refuse these resources at its start: its exit code and what it wrote to stderr.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    #[must_use]
+    pub fn refuse(resources: &[Value], flags: &[&str]) -> (Option<i32>, String) {
+        let folder = folder_of(resources);
+        let mut command = command();
+        command.arg("--resources").arg(folder.path().join("resources")).args(flags);
+        let mut child = proxy::spawn(&mut command, folder.path());
+        let ended = wait::within(wait::PATIENCE, || child.try_wait().ok().flatten());
+        end(&mut child);
+        let said = fs::read_to_string(folder.path().join("stderr")).unwrap_or_default();
+        (ended.and_then(|status| status.code()), said)
+    }
+
     /// Replaces the resources, by a rename.
     pub fn set(&self, resources: &[Value]) {
         write(self.folder.path(), resources);
+    }
+
+    /// Replaces the mesh file, by a rename.
+    pub fn set_mesh(&self, mesh: &str) {
+        put(&self.folder.path().join("mesh.yaml"), mesh);
     }
 
     /// What it says of its nodes.
     #[must_use]
     pub fn nodes(&self) -> Option<Value> {
         serde_json::from_slice(&client::get(self.admin, "/v1/nodes").ok()?.body.bytes).ok()
+    }
+
+    /// What it logged until now.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
     }
 }
 
@@ -122,10 +161,30 @@ impl Drop for GoControlPlane {
     }
 }
 
+fn command() -> Command {
+    let mut command = Command::new(binaries::xds_server());
+    command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command
+}
+
+/// A folder with a folder `resources`.
+fn folder_of(resources: &[Value]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("resources")).expect("a folder of resources");
+    write(folder.path(), resources);
+    folder
+}
+
 fn write(folder: &Path, resources: &[Value]) {
-    let new = folder.join("new");
-    fs::write(&new, json!({"resources": resources}).to_string()).expect("the new file");
-    fs::rename(&new, folder.join("resources").join("all.json")).expect("a rename");
+    let file = folder.join("resources").join("all.json");
+    put(&file, &json!({"resources": resources}).to_string());
+}
+
+/// Puts a text into a file by a rename.
+fn put(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, text).expect("the new file");
+    fs::rename(&new, file).expect("a rename");
 }
 
 fn end(child: &mut Child) {
