@@ -11,10 +11,10 @@ use proto::rules::Policy;
 use proto::text::{self, Diagnostic, DuplicateKeys, Format, Read, ReadOptions, SourceMap};
 
 use crate::config::bootstrap::{self, BootstrapConfig};
-use crate::config::data_source::DataSources;
-use crate::config::error::Problems;
+use crate::config::data_source::{DataSources, NoSources};
+use crate::config::error::{Problem, Problems, Reason, Segment};
 use crate::config::extension::ExtensionParser;
-use crate::config::resource::{Notes, Origin, ParseCx, UnknownFields};
+use crate::config::resource::{self, Decoded, Notes, Origin, ParseCx, UnknownFields};
 use crate::config::support;
 use crate::http::filter;
 use crate::telemetry::access_log::Operators;
@@ -155,7 +155,7 @@ fn diagnosed(diagnostics: &text::Diagnostics) -> LoadError {
 }
 
 fn located(problems: &Problems, positions: &SourceMap) -> LoadError {
-    let one = |problem: &crate::config::error::Problem| {
+    let one = |problem: &Problem| {
         let path = problem.path.to_string();
         positions.diagnose(&path, &problem.reason.to_string()).to_string()
     };
@@ -193,6 +193,76 @@ pub fn dynamic_cx(unknown_fields: UnknownFields) -> ParseCx<'static> {
     ParseCx { origin: Origin::Dynamic, unknown_fields, ..static_cx() }
 }
 
+/// What this build, with all its filters, says of a resource that others are to get: what a
+/// control plane asks before it serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// What Envoy refuses too.
+    pub wrong: Vec<Problem>,
+    /// What Envoy knows and this build does not do: each a [`Reason::NotSupported`].
+    pub unsupported: Vec<Problem>,
+}
+
+/// Judges a resource; nothing is held against a type that this build does not ask for.
+///
+/// A resource with something unsupported is looked at once more as if all were supported, so that
+/// this does not hide what is wrong. Files and variables are those of whoever gets the resource:
+/// they are not looked at.
+#[must_use]
+pub fn judge(type_url: &str, bytes: &[u8]) -> Judgement {
+    static EVERYTHING: LazyLock<Policy> = LazyLock::new(Policy::everything);
+    let cx = ParseCx { sources: &NoSources, ..dynamic_cx(UnknownFields::Count) };
+    let mut found = objections(type_url, bytes, &cx);
+    if found.iter().any(is_unsupported) {
+        for problem in objections(type_url, bytes, &ParseCx { policy: &EVERYTHING, ..cx }) {
+            if !found.contains(&problem) {
+                found.push(problem);
+            }
+        }
+    }
+    let (unsupported, mut wrong): (Vec<_>, Vec<_>) = found.into_iter().partition(is_unsupported);
+    if !unsupported.is_empty() {
+        wrong.retain(|problem| !is_replaced(problem, &unsupported));
+    }
+    wrong.retain(|problem| !is_elsewhere(problem));
+    Judgement { wrong, unsupported }
+}
+
+fn is_unsupported(problem: &Problem) -> bool {
+    matches!(problem.reason, Reason::NotSupported { .. })
+}
+
+fn objections(type_url: &str, bytes: &[u8], cx: &ParseCx<'_>) -> Vec<Problem> {
+    use resource::{CLUSTER, ENDPOINTS, LISTENER, ROUTE_CONFIG};
+    if ![LISTENER, ROUTE_CONFIG, CLUSTER, ENDPOINTS].contains(&type_url) {
+        return Vec::new();
+    }
+    match resource::decode(type_url, bytes, cx) {
+        Decoded::Accepted(_) => Vec::new(),
+        Decoded::Rejected { problems, .. } => problems.all().to_vec(),
+        Decoded::Undecodable(problem) => vec![problem],
+    }
+}
+
+/// Whether the problem is one for parsers only that do not read what is unsupported: that may
+/// stand in the place of what they miss, and a matcher in the place of chains' own matches. What
+/// Envoy itself requires is one of its constraint rules, and these are another check.
+fn is_replaced(problem: &Problem, unsupported: &[Problem]) -> bool {
+    let names = |problem: &Problem, name: &str| {
+        problem.path.segments().any(|segment| matches!(segment, Segment::Field(f) if f == name))
+    };
+    problem.reason == Reason::Missing
+        || names(problem, "filter_chain_match")
+            && unsupported.iter().any(|other| names(other, "filter_chain_matcher"))
+}
+
+/// Whether it is about a file or a variable, which only the machine of a client has.
+fn is_elsewhere(problem: &Problem) -> bool {
+    let of_machine = ["filename", "environment_variable"];
+    let last = problem.path.segments().last();
+    matches!(last, Some(Segment::Field(name)) if of_machine.contains(&&**name))
+}
+
 /// Files and environment of this machine.
 struct Machine;
 
@@ -203,5 +273,58 @@ impl DataSources for Machine {
 
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
+    const LISTENER: &str = "envoy.config.listener.v3.Listener";
+
+    /// What is said of a resource, wrong and unsupported.
+    fn judged(message: &str, yaml: &str) -> (Vec<String>, Vec<String>) {
+        let options = ReadOptions { format: Format::Yaml, ..Default::default() };
+        let read = text::parse_encoded(message, "r.yaml", yaml.as_bytes(), &options).unwrap();
+        let found = judge(&format!("type.googleapis.com/{message}"), &read.message);
+        let texts = |problems: &[Problem]| problems.iter().map(ToString::to_string).collect();
+        (texts(&found.wrong), texts(&found.unsupported))
+    }
+
+    #[test]
+    fn good_resources_and_types_that_nobody_asks_for_pass() {
+        assert_eq!(judged(CLUSTER, "{name: a, type: STATIC}"), Default::default());
+        assert_eq!(judged("envoy.config.core.v3.Node", "{id: a}"), Default::default());
+    }
+
+    #[test]
+    fn what_is_wrong_is_found_beside_what_is_unsupported() {
+        let udp = "{name: u, address: {socket_address: {protocol: UDP, address: 127.0.0.1, \
+                   port_value: 1}}, udp_listener_config: {}";
+        let (wrong, unsupported) = judged(LISTENER, &format!("{udp}}}"));
+        assert_eq!(wrong, Vec::<String>::new(), "chains are missing, but UDP needs none");
+        assert!(unsupported.iter().any(|text| text.contains("UDP")), "{unsupported:?}");
+
+        let format = "access_log: [{name: a, typed_config: {'@type': type.googleapis.com/\
+                      envoy.extensions.access_loggers.stream.v3.StdoutAccessLog, \
+                      log_format: {text_format_source: {inline_string: '%NOPE%'}}}}]";
+        let (wrong, _) = judged(LISTENER, &format!("{udp}, {format}}}"));
+        assert!(wrong.len() == 1 && wrong[0].contains("NOPE"), "{wrong:?}");
+    }
+
+    #[test]
+    fn files_of_other_machines_are_not_missed() {
+        let listener = |source: &str| {
+            let text = "{name: l, address: {pipe: {path: /x}}, filter_chains: [{filters: []}], \
+                        access_log: [{name: a, typed_config: {'@type': type.googleapis.com/\
+                        envoy.extensions.access_loggers.stream.v3.StdoutAccessLog, \
+                        log_format: {text_format_source: SOURCE}}}]}";
+            judged(LISTENER, &text.replace("SOURCE", source)).0
+        };
+        for source in ["{filename: /no/such}", "{environment_variable: NO_SUCH}"] {
+            assert_eq!(listener(source), Vec::<String>::new(), "{source}");
+        }
+        assert_eq!(listener("{inline_string: '%NOPE%'}").len(), 1);
     }
 }
