@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use xds_server::app::{Exposure, Options, Server};
 use xds_server::source::Source;
+use xds_server::support::Unsupported;
 
 use crate::backend::{Backend, Lines, OnPanic};
 use crate::ports::{Ports, loopback};
@@ -201,6 +202,7 @@ async fn start_control(ports: Ports, file: PathBuf) -> anyhow::Result<Part> {
         listen: loopback(ports.xds),
         admin: loopback(ports.xds_admin),
         exposure: Exposure::LoopbackOnly,
+        unsupported: Unsupported::Warned,
         shutdown_grace: GRACE,
     };
     let server = Server::start(options).await.context("xds-server")?;

@@ -14,6 +14,8 @@ use demo::mesh::{MESH, Mesh};
 use demo::ports::Ports;
 use http_body_util::Empty;
 use serde_json::Value;
+use xds_server::source::Source;
+use xds_server::support::Unsupported;
 
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -148,7 +150,7 @@ fn every_bootstrap_file_is_accepted() {
 #[test]
 fn both_mesh_files_are_accepted() {
     for file in ["demo/mesh.yaml", "demo/compose/mesh.yaml"] {
-        let loaded = xds_server::source::Source::Mesh(root().join(file)).load();
+        let loaded = Source::Mesh(root().join(file)).load(Unsupported::Refused);
         let loaded = loaded.unwrap_or_else(|problems| panic!("{file}: {problems:?}"));
         assert!(loaded.warnings.is_empty(), "{file}: {:?}", loaded.warnings);
     }

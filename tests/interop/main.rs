@@ -7,3 +7,4 @@ mod grpc_client;
 mod mesh_file;
 mod ours_on_go;
 mod soak;
+mod strict;

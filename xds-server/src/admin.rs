@@ -48,11 +48,11 @@ async fn ready(State(pages): State<Pages>) -> String {
 }
 
 async fn nodes(State(pages): State<Pages>) -> Response {
-    json_response(StatusCode::OK, &json!({ "nodes": pages.status.nodes() }))
+    json_response(StatusCode::OK, &json!({ "nodes": pages.status.nodes(&pages.store.current()) }))
 }
 
 async fn node(State(pages): State<Pages>, Path(id): Path<String>) -> Response {
-    match pages.status.find(&id) {
+    match pages.status.find(&id, &pages.store.current()) {
         Some(node) => json_response(StatusCode::OK, &node),
         None => error(StatusCode::NOT_FOUND, &format!("no node '{id}' in the last ten minutes")),
     }

@@ -26,6 +26,7 @@ use crate::source::watch::FileWatch;
 use crate::status::Status;
 use crate::store::Store;
 use crate::stream::Shared;
+use crate::support::Unsupported;
 
 /// Default address of the xDS services.
 pub const LISTEN: &str = "127.0.0.1:18000";
@@ -49,6 +50,8 @@ pub struct Options {
     pub admin: SocketAddr,
     /// Whether addresses beyond loopback are served without authentication.
     pub exposure: Exposure,
+    /// What to make of what only our own data plane does not support.
+    pub unsupported: Unsupported,
     /// How long clients may take to end when the server stops.
     pub shutdown_grace: Duration,
 }
@@ -64,6 +67,7 @@ impl Options {
             listen: any,
             admin: any,
             exposure: Exposure::LoopbackOnly,
+            unsupported: Unsupported::Warned,
             shutdown_grace: Duration::from_secs(5),
         }
     }
@@ -146,7 +150,8 @@ impl Server {
         check_exposure(&options)?;
         // Before the reading, so that no change falls between the two.
         let watch = FileWatch::new(options.source.clone());
-        let loaded = load(&options.source).await.map_err(StartError::Config)?;
+        let loaded =
+            load(&options.source, options.unsupported).await.map_err(StartError::Config)?;
         log_warnings(&loaded.warnings);
         let xds = bind(options.listen, "--listen").await.map_err(StartError::Run)?;
         let admin = bind(options.admin, "--admin").await.map_err(StartError::Run)?;
@@ -196,7 +201,9 @@ impl Server {
             .into_future();
         let connections = accept::spawn_accept(self.xds, stop.clone());
         let xds = serve_xds(connections, self.shared.clone())?;
-        let reloads = reloads(self.watch, self.shared.store, self.metrics, self.reload);
+        let unsupported = self.options.unsupported;
+        let reloads =
+            reloads(self.watch, unsupported, self.shared.store, self.metrics, self.reload);
         let serving = async {
             tokio::try_join!(async { xds.await.context("the xDS server ended") }, async {
                 admin.await.context("the admin server ended")
@@ -240,9 +247,9 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// Reads off the runtime's threads: files may be large, and disks slow.
-async fn load(source: &Source) -> Result<Loaded, Vec<Problem>> {
+async fn load(source: &Source, unsupported: Unsupported) -> Result<Loaded, Vec<Problem>> {
     let source = source.clone();
-    tokio::task::spawn_blocking(move || source.load()).await.unwrap_or_else(|error| {
+    tokio::task::spawn_blocking(move || source.load(unsupported)).await.unwrap_or_else(|error| {
         Err(vec![Problem::new(None, format!("reading the files failed: {error}"))])
     })
 }
@@ -281,6 +288,7 @@ fn serve_xds(
 /// Reads the source again whenever its files change or someone asks for it.
 async fn reloads(
     mut watch: FileWatch,
+    unsupported: Unsupported,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     asked: Arc<Notify>,
@@ -291,7 +299,7 @@ async fn reloads(
             // Cancel-safe on both sides: a change that is not taken now wakes the next round.
             () = asked.notified() => {}
         }
-        let reload = match load(watch.source()).await {
+        let reload = match load(watch.source(), unsupported).await {
             Ok(loaded) => apply(loaded, &store, &metrics),
             Err(problems) => {
                 for problem in &problems {

@@ -18,7 +18,7 @@ use crate::check::Problem;
 use crate::share::Node;
 use crate::snapshot::Resource;
 use crate::source::{Empty, Source};
-
+use crate::support::Unsupported;
 use crate::translate;
 
 /// Exit code of a wrong flag or a bad configuration (`EX_USAGE`).
@@ -48,6 +48,9 @@ struct Serve {
     /// Serve a folder without resources
     #[arg(long, requires = "resources")]
     allow_empty: bool,
+    /// Refuse what data-plane does not support instead of warning of it
+    #[arg(long)]
+    strict: bool,
     /// Address of the xDS services
     #[arg(long, value_name = "ADDR", default_value = LISTEN)]
     listen: SocketAddr,
@@ -116,6 +119,7 @@ async fn serve(flags: Serve) -> ExitCode {
         listen: flags.listen,
         admin: flags.admin,
         exposure,
+        unsupported: if flags.strict { Unsupported::Refused } else { Unsupported::Warned },
         shutdown_grace: Duration::from_secs(flags.shutdown_grace_s),
     };
     let server = match Server::start(options).await {
@@ -185,7 +189,7 @@ fn config_failed(problems: &[Problem]) -> ExitCode {
 }
 
 fn print_translation(config: PathBuf, node: Option<String>) -> ExitCode {
-    let loaded = match Source::Mesh(config).load() {
+    let loaded = match Source::Mesh(config).load(Unsupported::Warned) {
         Ok(loaded) => loaded,
         Err(problems) => return config_failed(&problems),
     };

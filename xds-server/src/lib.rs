@@ -23,4 +23,5 @@ pub mod source;
 pub mod status;
 pub mod store;
 pub mod stream;
+pub mod support;
 pub mod translate;

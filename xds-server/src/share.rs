@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::check::Problem;
-use crate::snapshot::Resource;
+use crate::snapshot::{self, Resource};
 
 /// A client, as its first request describes it (S10).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,5 +81,11 @@ impl Loaded {
         let mut seen = BTreeSet::new();
         let all = self.shares.iter().flat_map(|share| &share.resources);
         all.filter(|resource| seen.insert(Arc::as_ptr(resource))).cloned().collect()
+    }
+
+    /// What our own data plane does not support of it.
+    #[must_use]
+    pub fn unsupported(&self) -> Vec<String> {
+        snapshot::unsupported(&self.resources())
     }
 }

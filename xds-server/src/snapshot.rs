@@ -77,6 +77,9 @@ pub const RUNTIME: &str = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 /// ECDS.
 pub const EXTENSION: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 
+/// Most texts about what our own data plane does not support, in one place.
+pub const UNSUPPORTED_MAX: usize = 100;
+
 /// Where something was written, for people.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -122,6 +125,9 @@ pub struct Resource {
     pub references: References,
     /// Where it was written.
     pub place: Option<Place>,
+    /// What our own data plane does not support of it: a text each, with its place. No part of
+    /// the version, since what clients get is the same.
+    pub unsupported: Vec<String>,
 }
 
 impl Resource {
@@ -133,7 +139,8 @@ impl Resource {
             hash.update(&(part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        Self { name: name.into(), version: hex(hash.digest()), any, references, place }
+        let version = hex(hash.digest());
+        Self { name: name.into(), version, any, references, place, unsupported: Vec::new() }
     }
 
     /// `Cluster 'reviews'`, for texts to people.
@@ -142,6 +149,24 @@ impl Resource {
         let short = self.any.type_url.rsplit('.').next().unwrap_or_default();
         format!("{short} '{}'", self.name)
     }
+}
+
+/// What our own data plane does not support of these: at most [`UNSUPPORTED_MAX`] texts, and how
+/// many more there are.
+pub fn unsupported<'a>(resources: impl IntoIterator<Item = &'a Arc<Resource>>) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut more = 0;
+    for text in resources.into_iter().flat_map(|resource| &resource.unsupported) {
+        if texts.len() < UNSUPPORTED_MAX {
+            texts.push(text.clone());
+        } else {
+            more += 1;
+        }
+    }
+    if more > 0 {
+        texts.push(format!("and {more} more"));
+    }
+    texts
 }
 
 /// All resources of one type.
@@ -212,6 +237,7 @@ fn hex(digest: u64) -> Arc<str> {
 pub struct Snapshot {
     types: BTreeMap<TypeUrl, Arc<TypeSet>>,
     empty: Arc<TypeSet>,
+    unsupported: Vec<String>,
 }
 
 impl Snapshot {
@@ -223,9 +249,10 @@ impl Snapshot {
             let url = TypeUrl::from(resource.any.type_url.as_str());
             types.entry(url).or_default().push(resource);
         }
-        let types =
+        let types: BTreeMap<_, _> =
             types.into_iter().map(|(url, set)| (url, Arc::new(TypeSet::new(set)))).collect();
-        Self { types, empty: Arc::new(TypeSet::new([])) }
+        let unsupported = unsupported(types.values().flat_map(|set| set.iter()));
+        Self { types, empty: Arc::new(TypeSet::new([])), unsupported }
     }
 
     /// The set of a type, empty where there is none.
@@ -237,6 +264,12 @@ impl Snapshot {
     /// All types that have a resource.
     pub fn types(&self) -> impl Iterator<Item = (&TypeUrl, &Arc<TypeSet>)> {
         self.types.iter()
+    }
+
+    /// What our own data plane does not support of it.
+    #[must_use]
+    pub fn unsupported(&self) -> &[String] {
+        &self.unsupported
     }
 
     /// How many resources there are.

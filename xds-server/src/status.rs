@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::session::Verdict;
 use crate::share::Node;
 use crate::snapshot::TypeUrl;
+use crate::store::World;
 
 /// How long a node is remembered after its last stream ended.
 pub const KEPT: Duration = Duration::from_secs(600);
@@ -30,7 +31,7 @@ pub struct Status {
 
 #[derive(Debug, Default)]
 struct Entry {
-    cluster: String,
+    node: Node,
     streams: usize,
     gone_since: Option<Instant>,
     note: Option<String>,
@@ -68,6 +69,9 @@ pub struct NodeView {
     /// Why it is served nothing, or what else to know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// What our own data plane does not support of what it is served, while it is connected.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One type of a node.
@@ -108,27 +112,33 @@ impl Status {
         let mut nodes = self.lock();
         sweep(&mut nodes, now);
         let entry = nodes.entry(node.id.clone()).or_default();
-        entry.cluster.clone_from(&node.cluster);
+        entry.node.clone_from(node);
         entry.streams += 1;
         entry.gone_since = None;
         self.count_clients(&nodes);
         StreamStatus { status: self.clone(), id: node.id.clone() }
     }
 
-    /// All nodes, by id.
+    /// All nodes, by id, of which that world is served.
     #[must_use]
-    pub fn nodes(&self) -> Vec<NodeView> {
-        let mut nodes = self.lock();
-        sweep(&mut nodes, clock::now());
-        nodes.iter().map(|(id, entry)| view(id, entry)).collect()
+    pub fn nodes(&self, world: &World) -> Vec<NodeView> {
+        let found: Vec<_> = {
+            let mut nodes = self.lock();
+            sweep(&mut nodes, clock::now());
+            nodes.iter().map(|(id, entry)| (entry.node.clone(), view(id, entry))).collect()
+        };
+        found.into_iter().map(|(node, view)| warned(view, &node, world)).collect()
     }
 
     /// One node.
     #[must_use]
-    pub fn find(&self, id: &str) -> Option<NodeView> {
-        let mut nodes = self.lock();
-        sweep(&mut nodes, clock::now());
-        nodes.get(id).map(|entry| view(id, entry))
+    pub fn find(&self, id: &str, world: &World) -> Option<NodeView> {
+        let (node, view) = {
+            let mut nodes = self.lock();
+            sweep(&mut nodes, clock::now());
+            nodes.get(id).map(|entry| (entry.node.clone(), view(id, entry)))?
+        };
+        Some(warned(view, &node, world))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
@@ -225,12 +235,23 @@ fn view(id: &str, entry: &Entry) -> NodeView {
     let types = entry.types.iter().map(|(url, status)| (url.to_string(), type_view(status)));
     NodeView {
         id: id.to_owned(),
-        cluster: entry.cluster.clone(),
+        cluster: entry.node.cluster.clone(),
         connected: entry.streams > 0,
         streams: entry.streams,
         types: types.collect(),
         note: entry.note.clone(),
+        warnings: Vec::new(),
     }
+}
+
+/// The view with what concerns the node's snapshot, which is not looked for under the lock.
+fn warned(mut view: NodeView, node: &Node, world: &World) -> NodeView {
+    if view.connected
+        && let Some(snapshot) = world.snapshot_for(node)
+    {
+        view.warnings = snapshot.unsupported().to_vec();
+    }
+    view
 }
 
 fn type_view(status: &TypeStatus) -> TypeView {
@@ -256,6 +277,7 @@ mod tests {
     use super::*;
     use crate::session::Rejection;
     use crate::snapshot::CLUSTER;
+    use crate::store::Store;
 
     fn nacked(message: &str) -> Verdict {
         let rejection = Rejection { code: 13, message: message.into() };
@@ -264,6 +286,10 @@ mod tests {
 
     fn status() -> Arc<Status> {
         Arc::new(Status::new(Arc::new(Metrics::new().unwrap())))
+    }
+
+    fn nothing() -> Arc<World> {
+        Store::new(Vec::new()).current()
     }
 
     fn node(id: &str) -> Node {
@@ -279,14 +305,14 @@ mod tests {
         stream.note_sent(&CLUSTER.into(), &"v2".into());
         stream.note_verdict(&nacked("no"));
         stream.note_verdict(&nacked("no"));
-        let view = status.find("n1").unwrap();
+        let view = status.find("n1", &nothing()).unwrap();
         let cds = &view.types[CLUSTER];
         assert_eq!((cds.sent.as_deref(), cds.acked.as_deref()), (Some("v2"), Some("v1")));
         let nack = cds.nack.clone().unwrap();
         assert_eq!((&*nack.version, &*nack.message, nack.count), ("v2", "no", 2));
         assert!(nack.at.ends_with('Z') && nack.at.len() == 24, "{}", nack.at);
         stream.note_verdict(&Verdict::Acked { type_url: CLUSTER.into(), version: "v2".into() });
-        assert_eq!(status.find("n1").unwrap().types[CLUSTER].nack, None);
+        assert_eq!(status.find("n1", &nothing()).unwrap().types[CLUSTER].nack, None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -294,14 +320,14 @@ mod tests {
         let status = status();
         let (one, two) = (status.open(&node("n1")), status.open(&node("n1")));
         drop(one);
-        assert!(status.find("n1").unwrap().connected);
+        assert!(status.find("n1", &nothing()).unwrap().connected);
         drop(two);
-        let view = status.find("n1").unwrap();
+        let view = status.find("n1", &nothing()).unwrap();
         assert!(!view.connected && view.streams == 0);
         tokio::time::advance(KEPT - Duration::from_secs(1)).await;
-        assert_eq!(status.nodes().len(), 1);
+        assert_eq!(status.nodes(&nothing()).len(), 1);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(status.nodes().len(), 0);
+        assert_eq!(status.nodes(&nothing()).len(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -309,7 +335,7 @@ mod tests {
         let status = status();
         let stream = status.open(&node("n1"));
         stream.note_sent(&CLUSTER.into(), &"v1".into());
-        let json = serde_json::to_value(status.nodes()).unwrap();
+        let json = serde_json::to_value(status.nodes(&nothing())).unwrap();
         let want = serde_json::json!([{
             "id": "n1", "cluster": "edge", "connected": true, "streams": 1,
             "types": { CLUSTER: { "sent": "v1", "acked": null, "nack": null } }

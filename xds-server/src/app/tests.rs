@@ -371,6 +371,63 @@ async fn pages_health_and_reflection_answer() {
     running.end().await;
 }
 
+/// A gateway with a filter that Envoy has and our data plane has not.
+fn with_lua() -> String {
+    let lua = r#"{ listen: "127.0.0.1:8000", http_filters: [ { name: lua, typed_config: {
+      "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua } } ] }"#;
+    MESH.replace(r#"{ listen: "127.0.0.1:8000" }"#, lua)
+}
+
+/// It is served; its nodes show what `data-plane` would refuse as long as they are served it.
+#[tokio::test]
+async fn node_shows_what_our_data_plane_does_not_do() {
+    let running = Running::start(MESH).await;
+    let mut stream = Sotw::open(&running).await;
+    stream.next(CLUSTER).await;
+    assert_eq!(running.node().await.get("warnings"), None);
+    running.write(&with_lua());
+    let body = running.until("/v1/nodes", |body| body.contains("\"warnings\"")).await;
+    let view: Value = serde_json::from_str(&body).unwrap();
+    let warnings = view["nodes"][0]["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{body}");
+    let text = warnings[0].as_str().unwrap();
+    assert!(text.contains("mesh.yaml:6:3: ") && text.contains("HTTP filter lua"), "{text}");
+    drop(stream);
+    running.until("/v1/nodes/n1", |body| body.contains("\"connected\":false")).await;
+    assert_eq!(running.node().await.get("warnings"), None);
+    running.end().await;
+}
+
+/// 1. A start with it is refused. 2. A change to it is refused, and the old state stays.
+#[tokio::test]
+async fn strict_refuses_what_our_data_plane_does_not_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mesh.yaml");
+    fs::write(&path, with_lua()).unwrap();
+    let strict = || Options {
+        unsupported: Unsupported::Refused,
+        ..Options::local(Source::Mesh(path.clone()))
+    };
+    let Err(StartError::Config(problems)) = Server::start(strict()).await else {
+        panic!("it starts")
+    };
+    assert!(problems[0].to_string().ends_with("; refused by --strict"), "{problems:?}");
+
+    fs::write(&path, MESH).unwrap();
+    let server = Server::start(strict()).await.expect("it starts");
+    let (store, metrics) = (server.shared.store.clone(), server.metrics.clone());
+    let reloader = server.reloader();
+    let task = tokio::spawn(server.run(std::future::pending()));
+    fs::write(&path, with_lua()).unwrap();
+    reloader.reload();
+    let refused = "gomesh_config_reloads_total{result=\"refused\"}";
+    while !metrics.render().unwrap().contains(refused) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(store.current().revision(), 1);
+    task.abort();
+}
+
 #[tokio::test]
 async fn reload_reads_the_files_at_once() {
     let folder = tempfile::tempdir().unwrap();

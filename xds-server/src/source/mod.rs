@@ -15,6 +15,7 @@ use crate::check::{self, Problem};
 use crate::intent::{self, Mesh};
 use crate::share::{Audience, Loaded, Share};
 use crate::snapshot::Place;
+use crate::support::Unsupported;
 use crate::translate;
 
 pub use raw::FILE_BYTES_MAX;
@@ -47,7 +48,7 @@ impl Source {
     ///
     /// # Errors
     /// Everything that is wrong; at least one problem.
-    pub fn load(&self) -> Result<Loaded, Vec<Problem>> {
+    pub fn load(&self, unsupported: Unsupported) -> Result<Loaded, Vec<Problem>> {
         let mut loaded = match self {
             Self::Mesh(file) => load_mesh(file)?,
             Self::Resources { folder, empty } => load_folder(folder, *empty)?,
@@ -56,7 +57,13 @@ impl Source {
         if !findings.problems.is_empty() {
             return Err(findings.problems);
         }
+        let told = loaded.unsupported();
+        if unsupported == Unsupported::Refused && !told.is_empty() {
+            let refused = |text| Problem::new(None, format!("{text}; refused by --strict"));
+            return Err(told.into_iter().map(refused).collect());
+        }
         loaded.warnings.extend(findings.warnings);
+        loaded.warnings.extend(told.into_iter().map(|text| Problem::new(None, text)));
         Ok(loaded)
     }
 

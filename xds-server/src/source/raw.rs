@@ -17,6 +17,7 @@ use crate::canonical::canonical;
 use crate::check::{PROBLEMS_MAX, Problem};
 use crate::references::references;
 use crate::snapshot::{Place, Resource};
+use crate::support::{self, Objection};
 
 /// Largest file that is read.
 pub const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -121,11 +122,13 @@ fn read_one(pool: &DescriptorPool, path: &Path) -> Result<Found, Vec<Problem>> {
     let file = Arc::new(path.to_owned());
     let (mut resources, mut problems) = (Vec::new(), Vec::new());
     for found in read.message {
-        for finding in rules::check(&found.type_url, &found.bytes, &Policy::everything()) {
-            let inner = rules::path_text(&finding.path);
+        let before = problems.len();
+        let placed = |inner: &str, what: &str| {
             let joint = if inner.is_empty() || inner.starts_with('[') { "" } else { "." };
-            let path = format!("{}{joint}{inner}", found.path);
-            let text = read.positions.diagnose(&path, &finding.kind.to_string()).to_string();
+            read.positions.diagnose(&format!("{}{joint}{inner}", found.path), what).to_string()
+        };
+        for finding in rules::check(&found.type_url, &found.bytes, &Policy::everything()) {
+            let text = placed(&rules::path_text(&finding.path), &finding.kind.to_string());
             let list = if finding.kind.is_note() { &mut warnings } else { &mut problems };
             list.push(remark(text));
         }
@@ -135,10 +138,18 @@ fn read_one(pool: &DescriptorPool, path: &Path) -> Result<Found, Vec<Problem>> {
             problems.push(Problem::new(Some(place), "a resource without a name"));
             continue;
         }
+        if problems.len() > before {
+            continue;
+        }
         let value = canonical(pool, &found.type_url, found.bytes);
         let any = Any { type_url: found.type_url, value };
+        let placed = |objection: Objection| placed(&objection.path, &objection.reason);
+        let objections = support::objections(&any);
+        problems.extend(objections.wrong.into_iter().map(placed).map(remark));
         let references = references(&any);
-        resources.push(Arc::new(Resource::new(&found.name, any, references, Some(place))));
+        let mut resource = Resource::new(&found.name, any, references, Some(place));
+        resource.unsupported = objections.unsupported.into_iter().map(placed).collect();
+        resources.push(Arc::new(resource));
     }
     if problems.is_empty() { Ok((resources, warnings)) } else { Err(problems) }
 }

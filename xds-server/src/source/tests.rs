@@ -31,12 +31,18 @@ fn raw(folder: &Path) -> Source {
 /// Problems, with the folder's name taken out.
 fn problems(folder: &TempDir) -> Vec<String> {
     let prefix = format!("{}/", folder.path().display());
-    let found = raw(folder.path()).load().expect_err("is refused");
+    let found = raw(folder.path()).load(Unsupported::Warned).expect_err("is refused");
     found.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
 }
 
 fn titles(source: &Source) -> Vec<String> {
-    source.load().expect("is served").resources().iter().map(|r| r.title()).collect()
+    source
+        .load(Unsupported::Warned)
+        .expect("is served")
+        .resources()
+        .iter()
+        .map(|r| r.title())
+        .collect()
 }
 
 #[test]
@@ -89,20 +95,20 @@ fn empty_folder_is_refused_unless_allowed() {
     let folder = folder(&[]);
     assert!(problems(&folder)[0].contains("--allow-empty"));
     fs::write(folder.path().join("a.yaml"), "").unwrap();
-    assert!(raw(folder.path()).load().is_err());
+    assert!(raw(folder.path()).load(Unsupported::Warned).is_err());
     for text in ["{}", "resources: []"] {
         fs::write(folder.path().join("a.yaml"), text).unwrap();
         assert!(problems(&folder)[0].contains("no resource"), "{text}");
     }
     let allowed = Source::Resources { folder: folder.path().to_owned(), empty: Empty::Allowed };
-    assert_eq!(allowed.load().unwrap().resources().len(), 0);
+    assert_eq!(allowed.load(Unsupported::Warned).unwrap().resources().len(), 0);
 }
 
 #[test]
 fn missing_folder_and_file_are_named() {
-    let found = raw(Path::new("/no/such")).load().unwrap_err();
+    let found = raw(Path::new("/no/such")).load(Unsupported::Warned).unwrap_err();
     assert!(found[0].to_string().starts_with("/no/such: cannot be read"));
-    let found = Source::Mesh("/no/such.yaml".into()).load().unwrap_err();
+    let found = Source::Mesh("/no/such.yaml".into()).load(Unsupported::Warned).unwrap_err();
     assert!(found[0].to_string().starts_with("/no/such.yaml: cannot be read"));
 }
 
@@ -118,10 +124,61 @@ fn raw_files_of_a_mesh_are_merged_and_conflicts_name_both_places() {
     let source = Source::Mesh(folder.path().join("mesh.yaml"));
     assert!(titles(&source).contains(&"Cluster 'other'".to_owned()));
     fs::write(&extra, CLUSTER_A).unwrap();
-    let found = source.load().unwrap_err();
+    let found = source.load(Unsupported::Warned).unwrap_err();
     let text = found[0].to_string();
     assert!(text.contains("raw/extra.yaml:2:3: Cluster 'a' stands twice; first at "), "{text}");
     assert!(text.ends_with("mesh.yaml:2:13"), "{text}");
+}
+
+/// A cluster that Envoy does and our data plane does not.
+const REDIS: &str = r#"resources:
+- "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
+  name: a
+  lb_policy: CLUSTER_PROVIDED
+  cluster_type:
+    name: envoy.clusters.redis
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.clusters.redis.v3.RedisClusterConfig
+"#;
+
+#[test]
+fn what_only_our_data_plane_does_not_do_is_warned_of_or_refused() {
+    let folder = folder(&[("a.yaml", REDIS)]);
+    let loaded = raw(folder.path()).load(Unsupported::Warned).expect("it is served");
+    let texts = |problems: &[Problem]| -> Vec<String> {
+        let prefix = format!("{}/", folder.path().display());
+        problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
+    };
+    let warnings = texts(&loaded.warnings);
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(warning.starts_with("a.yaml:5:3: resources[0].cluster_type"), "{warning}");
+    assert!(warning.ends_with("is known to Envoy 1.40, not supported by data-plane"), "{warning}");
+    let refused = texts(&raw(folder.path()).load(Unsupported::Refused).expect_err("--strict"));
+    assert_eq!(refused, [format!("{warning}; refused by --strict")]);
+}
+
+/// A domain that stands twice breaks no constraint of a field, but Envoy refuses it; so it is
+/// also beside something unsupported.
+#[test]
+fn what_only_parsing_shows_is_refused() {
+    let routes = |extra: &str| {
+        format!(
+            "resources:\n\
+             - \"@type\": type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n\
+             \x20 name: r\n\
+             \x20 virtual_hosts:\n\
+             \x20 - {{ name: one, domains: [x.y], routes: [] }}\n\
+             \x20 - {{ name: two, domains: [X.y], routes: [] }}\n{extra}"
+        )
+    };
+    let plugin = "  cluster_specifier_plugins:\n  - extension: { name: p, typed_config: { \
+                  \"@type\": type.googleapis.com/google.protobuf.Empty } }\n";
+    for extra in ["", plugin] {
+        let found = problems(&folder(&[("a.yaml", &routes(extra))]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("a.yaml:6:"), "{found:?}");
+        assert!(found[0].contains("virtual_hosts[1].domains[0]: got domain"), "{found:?}");
+    }
 }
 
 /// Waits for the watch and reads.
@@ -129,7 +186,7 @@ async fn next(watch: &mut FileWatch) -> Result<Loaded, Vec<Problem>> {
     // Real time, since the events are the system's; far beyond what is needed.
     let limit = std::time::Duration::from_secs(30);
     timeout(limit, watch.changed()).await.expect("a change is noticed");
-    watch.source().load()
+    watch.source().load(Unsupported::Warned)
 }
 
 fn version(loaded: &Loaded) -> Arc<str> {
@@ -141,7 +198,7 @@ fn version(loaded: &Loaded) -> Arc<str> {
 async fn renames_additions_and_removals_are_noticed() {
     let folder = folder(&[("a.yaml", CLUSTER_A)]);
     let mut watch = FileWatch::new(raw(folder.path()));
-    let before = version(&watch.source().load().unwrap());
+    let before = version(&watch.source().load(Unsupported::Warned).unwrap());
     fs::write(folder.path().join("a.tmp"), CLUSTER_A.replace("STATIC", "STRICT_DNS")).unwrap();
     fs::rename(folder.path().join("a.tmp"), folder.path().join("a.yaml")).unwrap();
     let changed = version(&next(&mut watch).await.unwrap());
@@ -186,7 +243,7 @@ async fn swapped_data_link_is_noticed() {
     symlink("..1", root.path().join("..data")).unwrap();
     symlink("..data/a.yaml", root.path().join("a.yaml")).unwrap();
     let mut watch = FileWatch::new(raw(root.path()));
-    let before = version(&watch.source().load().unwrap());
+    let before = version(&watch.source().load(Unsupported::Warned).unwrap());
     symlink("..2", root.path().join("..data_tmp")).unwrap();
     fs::rename(root.path().join("..data_tmp"), root.path().join("..data")).unwrap();
     assert_ne!(version(&next(&mut watch).await.unwrap()), before);

@@ -35,6 +35,7 @@ use crate::intent::{Destination, Gateway, Mesh, Nodes, Route, Service};
 use crate::references::references;
 use crate::share::{Audience, Loaded, Share};
 use crate::snapshot::{Place, Resource};
+use crate::support::{self, Objection};
 
 /// The resources of a mesh, by who gets them.
 ///
@@ -152,13 +153,28 @@ impl Maker<'_> {
         let mut any = pack(message);
         any.value = canonical(self.pool, &any.type_url, any.value);
         let place = self.place(mark);
+        let before = self.problems.len();
         for finding in rules::check(&any.type_url, &any.value, &Policy::everything()) {
             let list = if finding.kind.is_note() { &mut self.warnings } else { &mut self.problems };
             let text = format!("{} '{name}': {finding}", M::NAME);
             list.push(Problem::new(Some(place.clone()), text));
         }
+        let mut unsupported = Vec::new();
+        if self.problems.len() == before {
+            let placed = |Objection { path, reason }: Objection| {
+                let text = format!("{} '{name}': {path}: {reason}", M::NAME);
+                Problem::new(Some(place.clone()), text)
+            };
+            let objections = support::objections(&any);
+            self.problems.extend(objections.wrong.into_iter().map(placed));
+            // What we make ourselves passes in full; this is about `http_filters`.
+            let placed = objections.unsupported.into_iter().map(placed);
+            unsupported.extend(placed.map(|problem| problem.to_string()));
+        }
         let references = references(&any);
-        Arc::new(Resource::new(name, any, references, Some(place)))
+        let mut resource = Resource::new(name, any, references, Some(place));
+        resource.unsupported = unsupported;
+        Arc::new(resource)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::intent;
 use crate::snapshot::{CLUSTER, ENDPOINT, LISTENER, ROUTE};
+use crate::support::Unsupported;
 
 const MESH: &str = r#"version: 1
 defaults: { timeout: 5s }
@@ -19,9 +20,12 @@ routes:
   - { name: web, gateway: edge, path: /, to: frontend }
 "#;
 
+/// What the mesh becomes, which our own data plane must take in full.
 fn loaded(source: &str) -> Loaded {
     let mesh = intent::parse(source).expect("the mesh is fine");
-    translate(&mesh, Path::new("mesh.yaml")).expect("it translates")
+    let loaded = translate(&mesh, Path::new("mesh.yaml")).expect("it translates");
+    assert_eq!(loaded.unsupported(), Vec::<String>::new(), "{source}");
+    loaded
 }
 
 /// The mesh with other routes, as printed.
@@ -222,6 +226,26 @@ fn http_filters_stand_before_the_router_and_are_checked() {
     assert!(text.contains("did you mean 'is_optional'"), "{text}");
 }
 
+/// A filter that only Envoy has is the one thing of a mesh file that our data plane may not do.
+#[test]
+fn filter_of_envoys_alone_is_named_with_the_gateway() {
+    let gateway = r#"
+    listen: 8000
+    http_filters:
+    - name: lua
+      typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua }
+"#;
+    let source = MESH.replace(" { listen: \"127.0.0.1:8000\" }", gateway);
+    let mesh = intent::parse(&source).unwrap();
+    let told = translate(&mesh, Path::new("mesh.yaml")).expect("it translates").unsupported();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let start = "mesh.yaml:11:3: Listener 'edge': \
+                 filter_chains[0].filters[0].typed_config.http_filters[0]";
+    assert!(told[0].starts_with(start), "{told:?}");
+    assert!(told[0].contains("HTTP filter lua"), "{told:?}");
+    assert!(told[0].ends_with("is known to Envoy 1.40, not supported by data-plane"), "{told:?}");
+}
+
 #[test]
 fn printed_resources_read_back_equal() {
     let folder = tempfile::tempdir().unwrap();
@@ -237,7 +261,7 @@ fn printed_resources_read_back_equal() {
         versions.sort();
         versions
     };
-    assert_eq!(versions(&raw.load().expect("it is served")), versions(&loaded));
+    assert_eq!(versions(&raw.load(Unsupported::Warned).expect("it is served")), versions(&loaded));
 }
 
 #[test]
