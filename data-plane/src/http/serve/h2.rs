@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 
+use super::counted::CountedIo;
 use super::{ConnCx, begin, drain_at, earlier, refused};
 use crate::base::clock::{self, Instant};
 use crate::base::task::{self, Task};
@@ -20,7 +21,7 @@ use crate::http::timer::Timer;
 use crate::telemetry::stats::HttpStat;
 
 struct H2<I: Io> {
-    conn: ServerConn<I>,
+    conn: ServerConn<CountedIo<I>>,
     cx: Rc<ConnCx>,
     timer: Timer,
     streams: Vec<Task>,
@@ -36,6 +37,7 @@ pub(super) async fn serve<I: Io + 'static>(io: I, bytes: BytesMut, cx: &Rc<ConnC
     let (worker, http) = (cx.worker.id, &cx.manager.manager.stats.http);
     http.inc(worker, HttpStat::DownstreamCxHttp2Total);
     http.inc(worker, HttpStat::DownstreamCxHttp2Active);
+    let io = CountedIo::new(io, bytes.len(), cx);
     let mut serving = H2 {
         conn: ServerConn::new(io, cx.manager.h2.clone(), bytes),
         timer: Timer::default(),

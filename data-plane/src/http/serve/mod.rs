@@ -4,6 +4,7 @@
 //! connection: no channel and no second wake-up between the two sockets. On HTTP/2 each stream is
 //! a local task of its own.
 
+mod counted;
 mod h1;
 mod h2;
 mod options;

@@ -153,3 +153,28 @@ async fn a_client_that_resets_its_stream_keeps_its_connection() {
     settle(&rig).await;
     rig.assert_settled(2);
 }
+
+/// Frames around them differ with the peer, so a body is what must be among the bytes.
+#[tokio::test(flavor = "local")]
+async fn the_bytes_of_a_connection_are_counted_both_ways() {
+    let text = "x".repeat(4_000);
+    let route = format!(
+        "{{match: {{prefix: /large}}, direct_response: {{status: 200, body: \
+         {{inline_string: {text}}}}}}},"
+    );
+    let rig = Rig::of(&bootstrap("max_request_headers_kb: 60,", "", &route, 1));
+    let (send, _driver) = connect(&rig).await;
+    let bytes = || {
+        let received = rig.stat(HttpStat::DownstreamCxRxBytesTotal);
+        (received, rig.stat(HttpStat::DownstreamCxTxBytesTotal))
+    };
+    assert_eq!(body(get(&send, "/direct").await.unwrap()).await.unwrap(), b"direct");
+    let before = bytes();
+    assert!((30..500).contains(&before.0) && (30..500).contains(&before.1), "{before:?}");
+    let path = format!("/large?{}", "~".repeat(10_000));
+    assert_eq!(body(get(&send, &path).await.unwrap()).await.unwrap().len(), text.len());
+    let grown = (bytes().0 - before.0, bytes().1 - before.1);
+    assert!((10_000..20_000).contains(&grown.0) && (4_000..4_500).contains(&grown.1), "{grown:?}");
+    settle(&rig).await;
+    rig.assert_settled(2);
+}
