@@ -167,6 +167,12 @@ impl Exchange {
         self.route = self.view.routes.table.find(&input).map(|found| found.choice());
     }
 
+    /// The route's cluster, for logs of a request that the router does not see.
+    pub fn name_cluster(&mut self, head: &RequestHead) {
+        let name = self.route().and_then(|route| route.cluster(&self.route_input(head)));
+        self.upstream.cluster = name.and_then(|name| self.view.clusters.get(name).cloned());
+    }
+
     /// The request as the choice of a route looks at it.
     #[must_use]
     pub fn route_input<'a>(&'a self, head: &'a RequestHead) -> RouteInput<'a> {

@@ -113,6 +113,7 @@ impl RequestTask {
     fn refuse_upgrade<D: Downstream>(&mut self, down: &mut D) {
         let stats = &self.ex.manager.stats.http;
         stats.inc(self.ex.worker.id, HttpStat::DownstreamRqWsOnNonWsRoute);
+        self.ex.name_cluster(&self.head);
         self.ex.conn.close_after();
         self.reply(LocalReply::rejected(StatusCode::FORBIDDEN, "upgrade_failed"), down);
     }

@@ -253,9 +253,11 @@ impl Router {
         attempt.cancel(ex);
     }
 
-    /// What the router adds to an answer of our own.
+    /// The route's changes to an answer of our own: whoever made it, where the route leads to a
+    /// cluster, else the router alone (Envoy's `sendLocalReply` asks for a route entry).
     pub fn finish_reply(&self, head: &mut ResponseHead, request: &RequestHead, ex: &Exchange) {
-        if ex.details == "direct_response" {
+        let forwards = ex.route().is_some_and(|route| route.forward().is_some());
+        if forwards || ex.details == "direct_response" {
             headers::edit_response(head, request, ex);
         }
     }
