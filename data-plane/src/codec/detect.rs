@@ -49,8 +49,22 @@ impl<I: Io> Detect<I> {
         Self { io: Some(io), bytes: BytesMut::new() }
     }
 
+    /// Whether anything came.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
+    /// What came is not waited for any longer: it is the beginning of an HTTP/1 request. `None`
+    /// where nothing came.
+    pub fn settle(&mut self) -> Option<(Protocol, I, BytesMut)> {
+        let bytes = std::mem::take(&mut self.bytes);
+        let io = self.io.take()?;
+        (!bytes.is_empty()).then_some((Protocol::Http1, io, bytes))
+    }
+
     /// The protocol, the stream and the bytes that were read. `None`: the client left before it
-    /// said enough.
+    /// said anything.
     ///
     /// # Panics
     /// When polled again after it was ready.
@@ -69,7 +83,7 @@ impl<I: Io> Detect<I> {
                 }
             };
             if n == 0 {
-                return Poll::Ready(None);
+                return Poll::Ready(self.settle());
             }
         }
     }

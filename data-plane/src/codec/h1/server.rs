@@ -50,6 +50,8 @@ pub struct ServerConn<I> {
     close: bool,
     /// Dropped while lingering.
     dropped: usize,
+    /// It ended inside a head.
+    broke_off: bool,
     waker: Option<Waker>,
     shut: bool,
 }
@@ -77,6 +79,7 @@ impl<I: Io> ServerConn<I> {
             keep_alive: true,
             close: false,
             dropped: 0,
+            broke_off: false,
             waker: None,
             shut: false,
         }
@@ -109,7 +112,7 @@ impl<I: Io> ServerConn<I> {
                     match ready!(self.wire.poll_fill(cx, 0)) {
                         Ok(1..) => {}
                         Ok(0) => return Poll::Ready(self.last_words()),
-                        Err(_) => self.phase = Phase::Closed,
+                        Err(_) => self.cut(),
                     }
                 }
             }
@@ -120,9 +123,21 @@ impl<I: Io> ServerConn<I> {
     fn last_words(&mut self) -> Incoming {
         self.scan = Scan::default();
         self.parse().unwrap_or_else(|| {
-            self.phase = Phase::Closed;
+            self.cut();
             Incoming::Closed
         })
+    }
+
+    /// The client is gone between two requests, or inside a head.
+    fn cut(&mut self) {
+        self.broke_off = !self.wire.rbuf.is_empty();
+        self.phase = Phase::Closed;
+    }
+
+    /// Whether the connection ended inside a head, of which nothing is known.
+    #[must_use]
+    pub fn broke_off(&self) -> bool {
+        self.broke_off
     }
 
     fn parse(&mut self) -> Option<Incoming> {

@@ -7,6 +7,7 @@ use crate::base::clock::{self, Instant};
 use crate::codec::h1::ServerConn;
 use crate::codec::io::Io;
 use crate::codec::{Incoming, RequestHead, Version};
+use crate::config::http_manager::HttpManagerConfig;
 use crate::http::drain::DrainLevel;
 use crate::http::pump::BoxedTask;
 use crate::http::reply::LocalReply;
@@ -30,8 +31,14 @@ struct H1<'c, I> {
     drain_at: Option<Instant>,
 }
 
-/// Serves a connection until it ends.
-pub(super) async fn serve<I: Io>(conn: ServerConn<I>, cx: &ConnCx) {
+/// By when a head is complete whose first byte came at `from`.
+pub(super) fn head_deadline(from: Instant, config: &HttpManagerConfig) -> Option<Instant> {
+    let timeouts = &config.timeouts;
+    earlier(after(from, timeouts.request_headers), after(from, timeouts.stream_idle))
+}
+
+/// Serves a connection until it ends; its first head has `begun` then.
+pub(super) async fn serve<I: Io>(conn: ServerConn<I>, cx: &ConnCx, begun: Option<Instant>) {
     let (worker, http) = (cx.worker.id, &cx.manager.manager.stats.http);
     http.inc(worker, HttpStat::DownstreamCxHttp1Total);
     http.inc(worker, HttpStat::DownstreamCxHttp1Active);
@@ -43,7 +50,7 @@ pub(super) async fn serve<I: Io>(conn: ServerConn<I>, cx: &ConnCx) {
         requests: 0,
         counted: Counted::default(),
         idle_from: clock::now(),
-        head_from: None,
+        head_from: begun,
         closing_from: None,
         drain_at: drain_at(cx),
     };
@@ -76,7 +83,10 @@ impl<I: Io> H1<'_, I> {
                 continue;
             }
             match self.conn.poll_next(cx) {
-                Poll::Ready(Incoming::Closed) => return Poll::Ready(()),
+                Poll::Ready(Incoming::Closed) => {
+                    self.broken_off();
+                    return Poll::Ready(());
+                }
                 Poll::Ready(Incoming::Head(head)) => self.begin(head),
                 Poll::Ready(Incoming::Malformed { error, head }) => {
                     let (mut task, reply) = refused(error, head, self.cx, Version::Http11);
@@ -111,6 +121,16 @@ impl<I: Io> H1<'_, I> {
         self.task = Some(begin(head, self.cx));
     }
 
+    /// As in Envoy a head that breaks off is a request whose client is gone: counted and logged.
+    fn broken_off(&self) {
+        if self.conn.broke_off() {
+            let mut task = begin(Box::new(RequestHead::unknown(Version::Http11)), self.cx);
+            task.broken();
+            // Dropped in the middle it leaves its record.
+            drop(task);
+        }
+    }
+
     fn request_over(&mut self) {
         self.task = None;
         let now = clock::now();
@@ -135,10 +155,7 @@ impl<I: Io> H1<'_, I> {
         };
         // What a peer still says after its last answer is dropped and no head.
         let reading = self.head_from.filter(|_| self.closing_from.is_none());
-        let slow = reading.and_then(|from| {
-            let limit = config.timeouts.request_headers;
-            earlier(after(from, limit), after(from, config.timeouts.stream_idle))
-        });
+        let slow = reading.and_then(|from| head_deadline(from, config));
         loop {
             let next = earlier(earlier(idle, slow), self.drain_at);
             if self.timer.poll(cx, next).is_pending() {

@@ -11,6 +11,7 @@ mod options;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -85,15 +86,16 @@ pub async fn serve<I: Io + 'static>(io: I, cx: ConnCx) {
     let codec = cx.manager.manager.config.codec;
     match codec {
         CodecType::Http2 => Box::pin(h2::serve(io, BytesMut::new(), &cx)).await,
-        CodecType::Http1 => h1::serve(h1_conn(io, &cx, &[]), &cx).await,
+        CodecType::Http1 => h1::serve(h1_conn(io, &cx, &[]), &cx, None).await,
         CodecType::Auto => {
-            if let Some((protocol, io, bytes)) = detect(io, &cx).await {
+            let mut begun = None;
+            if let Some((protocol, io, bytes)) = detect(io, &cx, &mut begun).await {
                 match protocol {
                     Protocol::Http1 => {
                         let conn = h1_conn(io, &cx, &bytes);
                         // Or 4 KiB stay with every idle connection.
                         drop(bytes);
-                        h1::serve(conn, &cx).await;
+                        h1::serve(conn, &cx, begun).await;
                     }
                     // Boxed, so that an HTTP/1 connection does not have room for it.
                     Protocol::Http2 => Box::pin(h2::serve(io, bytes, &cx)).await,
@@ -110,22 +112,41 @@ fn h1_conn<I: Io>(io: I, cx: &ConnCx, bytes: &[u8]) -> crate::codec::h1::ServerC
 }
 
 /// The first bytes tell the protocol. A client that says nothing is idle, and one that drains has
-/// nothing to lose.
-async fn detect<I: Io>(io: I, cx: &ConnCx) -> Option<(Protocol, I, BytesMut)> {
+/// nothing to lose. One that begins and does not go on is HTTP/1's, whose deadline for a head then
+/// counts from when it `begun`.
+async fn detect<I: Io>(
+    io: I,
+    cx: &ConnCx,
+    begun: &mut Option<Instant>,
+) -> Option<(Protocol, I, BytesMut)> {
     let mut detect = Detect::new(io);
     let mut timer = Timer::default();
-    let idle = cx.manager.manager.config.common.idle_timeout.map(|d| cx.info.accepted + d);
+    let config = &cx.manager.manager.config;
+    let idle = config.common.idle_timeout.map(|d| cx.info.accepted + d);
     std::future::poll_fn(|task| {
         cx.drain.register(task.waker());
         if cx.drain.level() >= DrainLevel::Close {
-            return std::task::Poll::Ready(None);
+            return Poll::Ready(None);
         }
-        if timer.poll(task, idle).is_ready() && idle.is_some_and(|at| at <= clock::now()) {
-            let stats = &cx.manager.manager.stats.http;
-            stats.inc(cx.worker.id, HttpStat::DownstreamCxIdleTimeout);
-            return std::task::Poll::Ready(None);
+        if let Poll::Ready(found) = detect.poll(task) {
+            return Poll::Ready(found);
         }
-        detect.poll(task)
+        if detect.begun() {
+            begun.get_or_insert_with(clock::now);
+        }
+        let slow = begun.and_then(|from| h1::head_deadline(from, config));
+        while timer.poll(task, earlier(idle, slow)).is_ready() {
+            let passed = |at: Option<Instant>| at.is_some_and(|at| at <= clock::now());
+            if passed(slow) {
+                return Poll::Ready(detect.settle());
+            }
+            if passed(idle) {
+                let stats = &cx.manager.manager.stats.http;
+                stats.inc(cx.worker.id, HttpStat::DownstreamCxIdleTimeout);
+                return Poll::Ready(None);
+            }
+        }
+        Poll::Pending
     })
     .await
 }
