@@ -13,6 +13,7 @@ mod response;
 mod spare;
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -30,6 +31,9 @@ use crate::telemetry::metrics::ErrorType;
 
 pub use deadlines::{Deadlines, Expired};
 pub use spare::{BoxedTask, SpareTasks};
+
+/// A stream that was given up sooner was given up early.
+const EARLY: Duration = Duration::from_secs(1);
 
 /// Bytes pulled from a side at once.
 pub const PART_BYTES: usize = 64 * 1024;
@@ -181,6 +185,14 @@ impl RequestTask {
     /// Its message broke off in the middle.
     pub fn broken(&mut self) {
         self.ex.request_ended = false;
+    }
+
+    /// Whether its client gave it up within Envoy's
+    /// `overload.premature_reset_min_stream_lifetime_seconds`, before a head was sent.
+    #[must_use]
+    pub fn given_up_early(&self) -> bool {
+        let lived = clock::now().saturating_duration_since(self.ex.times.start);
+        !self.ex.response.sent && lived <= EARLY
     }
 
     /// Answers the request at once: what the connection manager itself refuses.

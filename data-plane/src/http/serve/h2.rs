@@ -2,7 +2,12 @@
 //!
 //! A drain is announced with GOAWAY; streams that are open finish. The connection's task ends when
 //! the last of them did, or when the client is gone, which ends them.
+//!
+//! A client that resets its streams early costs an upstream request each time (rapid reset,
+//! CVE-2023-44487), and `h2` limits only those that were reset before they were accepted. As in
+//! Envoy the connection ends when half of its streams are of that kind.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -14,7 +19,7 @@ use crate::base::clock::{self, Instant};
 use crate::base::task::{self, Task};
 use crate::codec::h2::{ServerConn, ServerStream};
 use crate::codec::io::Io;
-use crate::codec::{Incoming, Version};
+use crate::codec::{Incoming, ResetCode, Version};
 use crate::http::drain::DrainLevel;
 use crate::http::pump::BoxedTask;
 use crate::http::timer::Timer;
@@ -30,7 +35,36 @@ struct H2<I: Io> {
     idle_from: Option<Instant>,
     drain_at: Option<Instant>,
     draining: bool,
+    resets: Rc<Resets>,
+    /// The client was told that it goes too far; what it does not read by then is lost.
+    end_at: Option<Instant>,
 }
+
+/// Streams of a connection that are over.
+#[derive(Debug, Default)]
+struct Resets {
+    ended: Cell<u32>,
+    /// Reset by the client early, before an answer.
+    early: Cell<u32>,
+}
+
+impl Resets {
+    /// Envoy's `overload.premature_reset_total_stream_count`.
+    const TOTAL: u32 = 500;
+
+    fn count(&self, early: bool) {
+        self.ended.set(self.ended.get().saturating_add(1));
+        self.early.set(self.early.get().saturating_add(u32::from(early)));
+    }
+
+    /// Whether at least half were reset early, or will be of the first `TOTAL`.
+    fn too_many(&self) -> bool {
+        self.early.get() >= self.ended.get().max(Self::TOTAL).div_ceil(2)
+    }
+}
+
+/// RFC 9113 §7: ENHANCE_YOUR_CALM.
+const CALM: ResetCode = ResetCode::Other(0xb);
 
 /// Serves a connection until it ends.
 pub(super) async fn serve<I: Io + 'static>(io: I, bytes: BytesMut, cx: &Rc<ConnCx>) {
@@ -46,6 +80,8 @@ pub(super) async fn serve<I: Io + 'static>(io: I, bytes: BytesMut, cx: &Rc<ConnC
         idle_from: Some(clock::now()),
         drain_at: drain_at(cx),
         draining: false,
+        resets: Rc::default(),
+        end_at: None,
         cx: Rc::clone(cx),
     };
     std::future::poll_fn(|task| serving.poll(task)).await;
@@ -89,6 +125,9 @@ impl<I: Io + 'static> H2<I> {
     }
 
     fn accept(&mut self, incoming: Incoming, mut stream: ServerStream) {
+        if self.resets.too_many() {
+            return self.end_abuse();
+        }
         self.streams.retain(|task| !task.is_finished());
         self.idle_from = None;
         self.requests += 1;
@@ -107,7 +146,19 @@ impl<I: Io + 'static> H2<I> {
                 request
             }
         };
-        self.streams.push(task::spawn_local("stream", run(request, stream)));
+        let resets = Rc::clone(&self.resets);
+        self.streams.push(task::spawn_local("stream", run(request, stream, resets)));
+    }
+
+    fn end_abuse(&mut self) {
+        if self.end_at.is_none() {
+            let manager = &self.cx.manager.manager;
+            let worker = self.cx.worker.id;
+            manager.stats.http.inc(worker, HttpStat::DownstreamRqTooManyPrematureResets);
+            self.conn.abrupt_shutdown(CALM);
+            let patience = manager.config.timeouts.delayed_close.unwrap_or_default();
+            self.end_at = Some(clock::now() + patience);
+        }
     }
 
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -118,8 +169,12 @@ impl<I: Io + 'static> H2<I> {
         }
         let idle = self.cx.manager.manager.config.common.idle_timeout;
         let idle = self.idle_from.zip(idle).map(|(from, limit)| from + limit);
-        while self.timer.poll(cx, earlier(idle, self.drain_at)).is_ready() {
+        let last = earlier(idle, self.end_at);
+        while self.timer.poll(cx, earlier(last, self.drain_at)).is_ready() {
             let now = clock::now();
+            if self.end_at.is_some_and(|at| at <= now) {
+                return Poll::Ready(());
+            }
             let (worker, http) = (self.cx.worker.id, &self.cx.manager.manager.stats.http);
             if self.drain_at.is_some_and(|at| at <= now) {
                 self.drain_at = None;
@@ -136,7 +191,27 @@ impl<I: Io + 'static> H2<I> {
     }
 }
 
-async fn run(mut request: BoxedTask, mut stream: ServerStream) {
+async fn run(mut request: BoxedTask, mut stream: ServerStream, resets: Rc<Resets>) {
     let mut timer = Timer::default();
     std::future::poll_fn(|cx| request.poll(cx, &mut stream, &mut timer)).await;
+    resets.count(request.given_up_early());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Resets;
+
+    #[test]
+    fn half_of_the_streams_may_be_reset_early() {
+        let resets = Resets::default();
+        (0..249).for_each(|_| resets.count(true));
+        assert!(!resets.too_many());
+        resets.count(true);
+        assert!(resets.too_many(), "of the first 500");
+        let resets = Resets::default();
+        (0..1000).for_each(|at| resets.count(at % 2 == 1 && at > 2));
+        assert!(!resets.too_many());
+        (0..3).for_each(|_| resets.count(true));
+        assert!(resets.too_many(), "of all");
+    }
 }
