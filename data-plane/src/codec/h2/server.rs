@@ -22,11 +22,18 @@ use crate::codec::{
     BodyError, BodyPart, Downstream, Incoming, Outgoing, ResetCode, ResponseHead, Sink, Source,
 };
 
+/// Bytes that are read before what they brought is accepted. `h2` reads as long as anything comes
+/// and keeps each head until then: a thousand empty fields are a byte each on the wire and 72 in
+/// memory (CVE-2026-47774's class).
+const ROUND: usize = 32 * 1024;
+
 /// A stream with bytes in front that somebody else read.
 #[derive(Debug)]
 struct Prefixed<I> {
     prefix: BytesMut,
     io: I,
+    /// What may be read in this round.
+    left: Rc<Cell<usize>>,
 }
 
 impl<I: Io> AsyncRead for Prefixed<I> {
@@ -35,8 +42,17 @@ impl<I: Io> AsyncRead for Prefixed<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let left = self.left.get();
+        if left == 0 {
+            // The next round is begun by `poll_accept`, which wakes its task for it.
+            return Poll::Pending;
+        }
         if self.prefix.is_empty() {
-            return Pin::new(&mut self.io).poll_read(cx, buf);
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+            // One read may go beyond, by no more than the reader's buffer has room for.
+            self.left.set(left.saturating_sub(buf.filled().len() - before));
+            return Poll::Ready(Ok(()));
         }
         let n = self.prefix.len().min(buf.remaining());
         buf.put_slice(&self.prefix[..n]);
@@ -90,6 +106,8 @@ pub struct ServerConn<I: Io> {
     opts: Options,
     drain: bool,
     streams: Rc<Cell<usize>>,
+    /// What may be read in this round.
+    left: Rc<Cell<usize>>,
 }
 
 /// A request and the stream that it came on. [`Incoming::Head`] or [`Incoming::Malformed`], which
@@ -113,12 +131,14 @@ impl<I: Io> ServerConn<I> {
         if opts.allow_connect {
             builder.enable_connect_protocol();
         }
-        let handshake = builder.handshake(Prefixed { prefix: read, io });
+        let left = Rc::new(Cell::new(ROUND));
+        let handshake = builder.handshake(Prefixed { prefix: read, io, left: Rc::clone(&left) });
         Self {
             state: State::Handshake(Box::new(handshake)),
             opts,
             drain: false,
             streams: Rc::default(),
+            left,
         }
     }
 
@@ -131,6 +151,15 @@ impl<I: Io> ServerConn<I> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Accepted, BodyError>>> {
+        let accepted = self.poll_state(cx);
+        if accepted.is_pending() && self.left.replace(ROUND) == 0 {
+            // All that was read is accepted. The streams' tasks have their turn before more is.
+            cx.waker().wake_by_ref();
+        }
+        accepted
+    }
+
+    fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Accepted, BodyError>>> {
         loop {
             match &mut self.state {
                 State::Done => return Poll::Ready(None),
