@@ -4,8 +4,12 @@
 
 mod bad_input;
 mod drain;
+mod http1_attacks;
+mod http2_floods;
+mod http2_rules;
 mod panics;
 mod reload;
+mod rig;
 mod seed;
 mod streams;
 mod zero_config;

@@ -74,6 +74,15 @@ impl Connection {
         self.stream.local_addr()
     }
 
+    /// How long sending and receiving may stand still from now on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn patience(&self, patience: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(patience))?;
+        self.stream.set_write_timeout(Some(patience))
+    }
+
     /// Sends bytes.
     ///
     /// # Errors

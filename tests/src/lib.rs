@@ -10,6 +10,7 @@ pub mod client;
 pub mod clock;
 pub mod h2_backend;
 pub mod h2_client;
+pub mod h2_frames;
 pub mod message;
 pub mod proxy;
 pub mod servers;

@@ -97,6 +97,19 @@ impl Proxy {
         self.child.id()
     }
 
+    /// Its resident memory in KiB.
+    ///
+    /// # Panics
+    /// Where the system does not tell.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("the process runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.expect("VmRSS in the process's status")
+    }
+
     /// An admin page, if it answers.
     #[must_use]
     pub fn admin(&self, target: &str) -> Option<Response> {

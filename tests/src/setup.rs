@@ -23,6 +23,19 @@ pub fn bootstrap(filters: Vec<Value>, backend: SocketAddr, h2: SocketAddr) -> St
     bootstrap.to_string()
 }
 
+/// The text of a bootstrap with more fields in its connection manager.
+///
+/// # Panics
+/// Where it is no bootstrap as `bootstrap` makes it.
+#[must_use]
+pub fn with_manager(text: &str, fields: &Value) -> String {
+    let mut bootstrap: Value = serde_json::from_str(text).expect("a bootstrap");
+    let chain = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0];
+    let manager = chain["filters"][0]["typed_config"].as_object_mut().expect("a manager");
+    manager.extend(fields.as_object().cloned().unwrap_or_default());
+    bootstrap.to_string()
+}
+
 /// The listener of `bootstrap`.
 #[must_use]
 pub fn listener(filters: Vec<Value>, routes: Value) -> Value {
