@@ -186,10 +186,10 @@ fn h2_23_a_body_that_differs_from_its_length_is_never_passed_off_as_whole() {
     assert_ne!(of_head(&rig, &begun), Answer::Status(200), "ended with the head");
     rig.waits_for("http.in.downstream_cx_active", 0);
     for seen in rig.backend.take_seen() {
-        // A length of 0 is whole with its head.
+        // A length of 0 is whole with its head; of others the connection has ended, or the backend
+        // would still wait for the rest.
         assert!(!seen.body.complete || seen.head.field("content-length") == Some("0"), "{seen:?}");
     }
-    rig.waits_for("cluster.backend.upstream_cx_active", 0);
     rig.recovers();
 }
 
