@@ -33,8 +33,14 @@ const BANNED: [&str; 21] = [
 ];
 
 /// Names that need at least a version, because of a fault before it.
-const FLOORS: [(&str, [u64; 3]); 3] =
-    [("arc-swap", [1, 9, 5]), ("h2", [0, 4, 20]), ("lru", [0, 18, 2])];
+const FLOORS: [(&str, [u64; 3]); 6] = [
+    ("arc-swap", [1, 9, 5]),
+    ("aws-lc-sys", [0, 39, 0]),
+    ("h2", [0, 4, 20]),
+    ("lru", [0, 18, 2]),
+    ("rustls", [0, 23, 18]),
+    ("rustls-webpki", [0, 103, 13]),
+];
 
 #[test]
 fn banned_crates_are_absent() {
