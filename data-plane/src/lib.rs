@@ -11,7 +11,7 @@
 //! | L6 | `snapshot` | validated configuration → live objects, published as one |
 //! | L5 | `http` | one request: pipeline, filters, router, local replies |
 //! | L4 | `cluster` | hosts, balancing, limits, upstream connections |
-//! | L3 | `route`, `codec`, `xds` | pure routing; HTTP on the wire; the xDS client (siblings) |
+//! | L3 | `route`, `codec`, `tls`, `xds` | routing; HTTP on the wire; whom TLS believes; xDS client |
 //! | L2 | `telemetry` | counters, metrics, access logs |
 //! | L1 | `config` | Envoy's protos → validated model |
 //! | L0 | `base` | no domain knowledge |
@@ -27,4 +27,5 @@ pub mod listener;
 pub mod route;
 pub mod snapshot;
 pub mod telemetry;
+pub mod tls;
 pub mod xds;

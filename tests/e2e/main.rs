@@ -12,4 +12,5 @@ mod reload;
 mod rig;
 mod seed;
 mod streams;
+mod tls;
 mod zero_config;

@@ -16,4 +16,5 @@ pub mod proxy;
 pub mod servers;
 pub mod setup;
 pub mod stats;
+pub mod tls;
 pub mod wait;

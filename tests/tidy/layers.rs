@@ -1,14 +1,14 @@
 //! One direction of dependencies inside the data plane: a module uses lower layers only.
 //!
 //! The order is the table in `data-plane/src/lib.rs`; this file repeats it, and a test holds the
-//! two together. Siblings (`route`, `codec`, `xds`) know nothing of each other. Tests beside the
-//! code may reach up, since they build what the code is given.
+//! two together. Siblings (`route`, `codec`, `tls`, `xds`) know nothing of each other. Tests
+//! beside the code may reach up, since they build what the code is given.
 
 use crate::none;
 use crate::source::{self, Source};
 
 /// Modules and their layers.
-const LAYERS: [(&str, u8); 12] = [
+const LAYERS: [(&str, u8); 13] = [
     ("app", 9),
     ("admin", 8),
     ("listener", 7),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, u8); 12] = [
     ("cluster", 4),
     ("route", 3),
     ("codec", 3),
+    ("tls", 3),
     ("xds", 3),
     ("telemetry", 2),
     ("config", 1),

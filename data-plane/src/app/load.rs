@@ -16,6 +16,7 @@ use crate::config::error::{Problem, Problems, Reason, Segment};
 use crate::config::extension::ExtensionParser;
 use crate::config::resource::{self, Decoded, Notes, Origin, ParseCx, UnknownFields};
 use crate::config::support;
+use crate::config::tls::{STATIC_SECRET, Secrets};
 use crate::http::filter;
 use crate::telemetry::access_log::Operators;
 
@@ -181,6 +182,7 @@ pub fn static_cx() -> ParseCx<'static> {
         http_filters: parsers(),
         formats: &Operators,
         sources: &Machine,
+        secrets: Secrets::none(),
         origin: Origin::Static,
         unknown_fields: UnknownFields::Count,
         policy: policy(),
@@ -189,8 +191,8 @@ pub fn static_cx() -> ParseCx<'static> {
 
 /// What parsers of resources by xDS may know.
 #[must_use]
-pub fn dynamic_cx(unknown_fields: UnknownFields) -> ParseCx<'static> {
-    ParseCx { origin: Origin::Dynamic, unknown_fields, ..static_cx() }
+pub fn dynamic_cx(unknown_fields: UnknownFields, secrets: &Secrets) -> ParseCx<'_> {
+    ParseCx { origin: Origin::Dynamic, unknown_fields, secrets, ..static_cx() }
 }
 
 /// What this build, with all its filters, says of a resource that others are to get: what a
@@ -211,7 +213,7 @@ pub struct Judgement {
 #[must_use]
 pub fn judge(type_url: &str, bytes: &[u8]) -> Judgement {
     static EVERYTHING: LazyLock<Policy> = LazyLock::new(Policy::everything);
-    let cx = ParseCx { sources: &NoSources, ..dynamic_cx(UnknownFields::Count) };
+    let cx = ParseCx { sources: &NoSources, ..dynamic_cx(UnknownFields::Count, Secrets::none()) };
     let mut found = objections(type_url, bytes, &cx);
     if found.iter().any(is_unsupported) {
         for problem in objections(type_url, bytes, &ParseCx { policy: &EVERYTHING, ..cx }) {
@@ -256,8 +258,12 @@ fn is_replaced(problem: &Problem, unsupported: &[Problem]) -> bool {
             && unsupported.iter().any(|other| names(other, "filter_chain_matcher"))
 }
 
-/// Whether it is about a file or a variable, which only the machine of a client has.
+/// Whether it is about a file or a variable, which only the machine of a client has, or about a
+/// secret of its bootstrap.
 fn is_elsewhere(problem: &Problem) -> bool {
+    if matches!(&problem.reason, Reason::Unknown { kind, .. } if kind.starts_with(STATIC_SECRET)) {
+        return true;
+    }
     let of_machine = ["filename", "environment_variable"];
     let last = problem.path.segments().last();
     matches!(last, Some(Segment::Field(name)) if of_machine.contains(&&**name))

@@ -275,9 +275,10 @@ fn subscriptions(
 ) -> Result<(Subscriptions<ResourceValue>, Events), StartError> {
     let unknown = setup.unknown_dynamic_fields;
     let metrics = Arc::clone(metrics);
+    let secrets = Arc::clone(&loaded.config.secrets);
     let decode = xds::decoder(
         move |type_url, bytes| {
-            bindable(resource::decode(type_url, bytes, &dynamic_cx(unknown)), &held)
+            bindable(resource::decode(type_url, bytes, &dynamic_cx(unknown, &secrets)), &held)
         },
         move |_, _, notes| {
             for field in &notes.ignored_fields {

@@ -46,7 +46,13 @@ impl<I: Io> Detect<I> {
     /// Starts with a connection of which nothing was read.
     #[must_use]
     pub fn new(io: I) -> Self {
-        Self { io: Some(io), bytes: BytesMut::new() }
+        Self::with_bytes(io, BytesMut::new())
+    }
+
+    /// Starts with a connection of which `bytes` were read.
+    #[must_use]
+    pub const fn with_bytes(io: I, bytes: BytesMut) -> Self {
+        Self { io: Some(io), bytes }
     }
 
     /// Whether anything came.

@@ -1,4 +1,4 @@
-//! The byte stream beneath a connection: a TCP socket, a Unix socket, later TLS; in tests a pipe.
+//! The byte stream beneath a connection: a TCP socket, a Unix socket, TLS; in tests a pipe.
 //!
 //! Waiting for bytes and holding a buffer are two things here: an idle connection waits with
 //! [`Io::poll_readable`] and owns no buffer, which is what keeps ten thousand of them cheap. After
@@ -21,8 +21,10 @@ use tokio_util::io::poll_read_buf;
 
 use super::h1::SpareHeads;
 
+pub mod hello;
 #[cfg(test)]
 pub mod mem;
+pub mod tls;
 
 /// A byte stream whose reading can be awaited without a buffer.
 pub trait Io: AsyncRead + AsyncWrite + Unpin {

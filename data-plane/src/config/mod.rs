@@ -25,6 +25,7 @@ pub mod resource;
 pub mod route;
 pub mod source;
 pub mod support;
+pub mod tls;
 pub mod verdict;
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use super::extension::ExtensionParser;
 use super::format::{AnyFormat, FormatCheck};
 use super::listener::{self, ListenerConfig};
 use super::route::{self, RouteConfig};
+use super::tls::Secrets;
 use super::verdict::{self, Verdict};
 
 /// Type URL of listeners.
@@ -40,6 +41,8 @@ pub struct ParseCx<'a> {
     pub formats: &'a dyn FormatCheck,
     /// Files and environment variables that a configuration names.
     pub sources: &'a dyn DataSources,
+    /// Secrets of the bootstrap, by name.
+    pub secrets: &'a Secrets,
     /// Where the resource comes from.
     pub origin: Origin,
     /// What to do with fields that the descriptors do not know.
@@ -148,6 +151,7 @@ impl ParseCx<'static> {
             http_filters: &[],
             formats: &AnyFormat,
             sources: &NoSources,
+            secrets: Secrets::none(),
             origin: Origin::Static,
             unknown_fields: UnknownFields::Count,
             policy: super::support::bare_policy(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::base::clock::{self, Instant};
+use crate::codec::Version;
 
 /// An end of a downstream connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +31,21 @@ pub struct ConnInfo {
     pub transport: Transport,
     /// When it was accepted.
     pub accepted: Instant,
+    /// What the TLS handshake agreed on.
+    pub tls: Option<Box<TlsFacts>>,
     /// It is to close after the response at hand.
     closes: Cell<bool>,
+}
+
+/// What HTTP needs to know of a TLS connection.
+#[derive(Clone, Debug)]
+pub struct TlsFacts {
+    /// The version of HTTP that ALPN agreed on.
+    pub alpn: Option<Version>,
+    /// The client presented a certificate.
+    pub client_certificate: bool,
+    /// What is said of it in `x-forwarded-client-cert`.
+    pub forwarded: Option<HeaderValue>,
 }
 
 /// Whether a connection is encrypted.
@@ -47,7 +61,14 @@ impl ConnInfo {
     /// A connection that was accepted now.
     #[must_use]
     pub fn new(id: u64, remote: Peer, local: Peer, transport: Transport) -> Self {
-        Self { id, remote, local, transport, accepted: clock::now(), closes: Cell::new(false) }
+        let (accepted, closes) = (clock::now(), Cell::new(false));
+        Self { id, remote, local, transport, accepted, tls: None, closes }
+    }
+
+    /// The version of HTTP that ALPN agreed on.
+    #[must_use]
+    pub fn alpn(&self) -> Option<Version> {
+        self.tls.as_ref().and_then(|tls| tls.alpn)
     }
 
     /// Asks for the connection to be closed after the response at hand (HTTP/1).

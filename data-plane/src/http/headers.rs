@@ -15,7 +15,7 @@ use crate::codec::{RequestHead, ResponseHead};
 use crate::config::http_manager::{
     ForwardClientCert, HttpManagerConfig, SchemeTransformation, ServerHeader, StripPort,
 };
-use crate::http::conn::{ConnInfo, Transport};
+use crate::http::conn::ConnInfo;
 use crate::http::names as n;
 use crate::http::reply::LocalReply;
 use crate::route::path::{self, Sanitized};
@@ -192,18 +192,44 @@ pub fn sanitize_request(
         );
     let edge = !internal && config.client.use_remote_address;
     clean(head, seen, internal, edge);
-    // Nobody proved by a certificate who calls, so nobody may say that somebody did.
-    if seen.forwarded
-        && config.client.forward_client_cert != ForwardClientCert::AlwaysForwardOnly
-        && conn.transport == Transport::Plain
-    {
-        head.headers.remove(n::X_FORWARDED_CLIENT_CERT);
+    if seen.forwarded || conn.tls.is_some() {
+        forward_client_cert(head, config, conn);
     }
     identify(head, config, local);
     if edge && let Some(address) = address {
         insert_text(&mut head.headers, n::X_ENVOY_EXTERNAL_ADDRESS, &address.to_string());
     }
     ClientFacts { address, internal }
+}
+
+/// `x-forwarded-client-cert` (`ConnectionManagerUtility::mutateXfccRequestHeader`). Where nobody
+/// proved by a certificate who calls, nobody may say that somebody did.
+fn forward_client_cert(head: &mut RequestHead, config: &HttpManagerConfig, conn: &ConnInfo) {
+    use ForwardClientCert as F;
+    const NAME: HeaderName = n::X_FORWARDED_CLIENT_CERT;
+    let rule = config.client.forward_client_cert;
+    if rule == F::AlwaysForwardOnly {
+        return;
+    }
+    let Some(tls) = conn.tls.as_ref().filter(|tls| tls.client_certificate) else {
+        head.headers.remove(NAME);
+        return;
+    };
+    match (rule, &tls.forwarded) {
+        (F::AlwaysForwardOnly | F::ForwardOnly, _) | (F::AppendForward, None) => {}
+        (F::Sanitize, _) | (F::SanitizeSet, None) => {
+            head.headers.remove(NAME);
+        }
+        (F::SanitizeSet, Some(value)) => {
+            head.headers.insert(NAME, value.clone());
+        }
+        (F::AppendForward, Some(value)) => match value.to_str() {
+            Ok(text) => append_joined(&mut head.headers, NAME, text, ","),
+            Err(_) => {
+                head.headers.remove(NAME);
+            }
+        },
+    }
 }
 
 /// Which kinds of fields a head has. Nearly none has one of these, and one walk over its few names

@@ -7,6 +7,7 @@
 //! [`view::View`], which cannot change under it.
 
 pub mod chain;
+pub mod client_cert;
 pub mod conn;
 pub mod drain;
 pub mod entry;

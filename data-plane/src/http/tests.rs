@@ -132,7 +132,7 @@ impl Rig {
     /// The same with room for so many bytes under way.
     fn connect_with(&self, capacity: usize) -> Client {
         let (io, ours) = pair(capacity);
-        let task = task::spawn_local("connection", serve(ours, self.cx()));
+        let task = task::spawn_local("connection", serve(ours, bytes::BytesMut::new(), self.cx()));
         Client { io, task }
     }
 

@@ -5,6 +5,7 @@
 //! connections are served but atomics.
 
 pub mod chain;
+mod connection;
 mod manager;
 pub mod socket;
 mod worker;

@@ -15,18 +15,16 @@ use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::base::clock;
 use crate::base::names::ListenerName;
 use crate::base::task::{self, Task};
 use crate::codec::io::BufferPool;
 use crate::config::listener::{BindAddress, ListenAddress};
-use crate::http::conn::{ConnInfo, Peer, Transport};
+use crate::http::conn::Peer;
 use crate::http::drain::{DrainLevel, DrainPlan, LocalDrain};
-use crate::http::serve::{ConnCx, WorkerManager, serve};
+use crate::http::serve::WorkerManager;
 use crate::http::worker::Worker;
-use crate::listener::chain::{Facts, select};
+use crate::listener::connection::begin;
 use crate::snapshot::ListenerSpec;
-use crate::telemetry::stats::ListenerStat;
 
 /// Spare read buffers that a worker keeps.
 pub const SPARE_BUFFERS: usize = 256;
@@ -134,7 +132,7 @@ impl GlobalConnections {
         Self { open: AtomicU64::new(0), limit }
     }
 
-    fn enter(self: &Arc<Self>) -> Option<GlobalPermit> {
+    pub(super) fn enter(self: &Arc<Self>) -> Option<GlobalPermit> {
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         let permit = GlobalPermit(Arc::clone(self));
         if self.limit.is_some_and(|limit| open > limit) { None } else { Some(permit) }
@@ -147,7 +145,8 @@ impl GlobalConnections {
     }
 }
 
-struct GlobalPermit(Arc<GlobalConnections>);
+/// A connection's place in the limit; given back when it is dropped.
+pub(super) struct GlobalPermit(Arc<GlobalConnections>);
 
 impl Drop for GlobalPermit {
     fn drop(&mut self) {
@@ -177,11 +176,11 @@ pub fn spawn_worker(
 }
 
 /// A listener on this worker.
-struct Local {
-    spec: Arc<ListenerSpec>,
+pub(super) struct Local {
+    pub(super) spec: Arc<ListenerSpec>,
     /// One a chain, in the spec's order, the default chain last.
-    managers: Vec<Option<Rc<WorkerManager>>>,
-    drain: LocalDrain,
+    pub(super) managers: Vec<Option<Rc<WorkerManager>>>,
+    pub(super) drain: LocalDrain,
 }
 
 struct State {
@@ -396,66 +395,4 @@ fn keep_alive(stream: &TcpStream, place: &ListenAddress) {
         options = options.with_retries(probes);
     }
     let _set = SockRef::from(stream).set_tcp_keepalive(&options);
-}
-
-/// A connection begins: limits, filter chain, its task.
-fn begin<I: crate::codec::io::Io + 'static>(
-    worker: &Rc<Worker>,
-    global: &Arc<GlobalConnections>,
-    local: &Rc<Local>,
-    io: I,
-    (remote, local_end): (Peer, Peer),
-) {
-    let (spec, id) = (&local.spec, worker.id);
-    let Some(permit) = global.enter() else {
-        spec.stats.inc(id, ListenerStat::DownstreamGlobalCxOverflow);
-        return;
-    };
-    let Some(place) = chain_of(spec, &remote, &local_end) else {
-        spec.stats.inc(id, ListenerStat::DownstreamCxTotal);
-        spec.stats.inc(id, ListenerStat::NoFilterChainMatch);
-        return;
-    };
-    let Some(manager) = &local.managers[place] else {
-        spec.stats.inc(id, ListenerStat::DownstreamCxTotal);
-        spec.stats.inc(id, ListenerStat::DownstreamCxDestroy);
-        return;
-    };
-    let info = ConnInfo::new(worker.next_connection_id(), remote, local_end, Transport::Plain);
-    let cx = ConnCx {
-        worker: Rc::clone(worker),
-        manager: Rc::clone(manager),
-        info: Rc::new(info),
-        drain: local.drain.join(),
-    };
-    spec.stats.inc(id, ListenerStat::DownstreamCxTotal);
-    spec.stats.inc(id, ListenerStat::DownstreamCxActive);
-    let spec = Arc::clone(spec);
-    task::spawn_local("connection", async move {
-        let accepted = cx.info.accepted;
-        serve(io, cx).await;
-        spec.stats.dec(id, ListenerStat::DownstreamCxActive);
-        spec.stats.inc(id, ListenerStat::DownstreamCxDestroy);
-        let lived = clock::now().saturating_duration_since(accepted);
-        let millis = u64::try_from(lived.as_millis()).unwrap_or(u64::MAX);
-        spec.stats.record(id, ListenerStat::DownstreamCxLengthMs, millis);
-        drop(permit);
-    })
-    .detach();
-}
-
-/// The place of the chain among the managers.
-fn chain_of(spec: &ListenerSpec, remote: &Peer, local: &Peer) -> Option<usize> {
-    let ip = |peer: &Peer| match peer {
-        Peer::Ip(address) => Some(*address),
-        Peer::Unix(_) => None,
-    };
-    let facts = Facts {
-        local: ip(local),
-        remote: ip(remote),
-        transport_protocol: "raw_buffer",
-        ..Facts::default()
-    };
-    let matches: smallvec::SmallVec<[_; 4]> = spec.chains.iter().map(|c| &c.matches).collect();
-    select(&matches, &facts).or_else(|| spec.default_chain.as_ref().map(|_| spec.chains.len()))
 }

@@ -1,17 +1,23 @@
 //! Listeners and route tables: add, change, warm, remove.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::{ChainSpec, Effect, Handler, ListenerSpec, Origin, Snapshot, Wanted};
 use crate::base::names::{ListenerName, RouteConfigName};
-use crate::config::filter_chain::{FilterChainConfig, NetworkFilters};
+use crate::config::filter_chain::{DownstreamTransport, FilterChainConfig, NetworkFilters};
 use crate::config::http_manager::{HttpManagerConfig, RouteSource};
-use crate::config::listener::{BindAddress, ListenerConfig, TcpListenerConfig};
+use crate::config::listener::{BindAddress, ListenerConfig, TcpListenerConfig, TlsInspection};
 use crate::config::route::RouteConfig;
 use crate::http::manager::Manager;
 use crate::http::routes::Routes;
 use crate::http::view::View;
 use crate::telemetry::stats::Scope;
+use crate::tls::server::Server;
+
+/// How long a TLS handshake may take where nothing is written. Envoy waits for ever, which lets
+/// anybody hold connections that cost a session each.
+const HANDSHAKE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// A listener's place: what serves, and what warms to replace it.
 #[derive(Debug)]
@@ -155,9 +161,26 @@ impl Snapshot {
 
     fn build_listener(&self, name: &ListenerName, tcp: &Arc<TcpListenerConfig>) -> ListenerSpec {
         let stat_name = stat_name(tcp);
+        let scope = Scope::listener(&stat_name);
+        if tcp.tls_inspection == TlsInspection::Needed {
+            tracing::warn!(
+                listener = %name,
+                "filter chains are matched by what a ClientHello says and no tls_inspector is \
+                 configured; it is added, as Envoy does"
+            );
+        }
         let chain = |config: &Arc<FilterChainConfig>| ChainSpec {
             name: Arc::clone(&config.name),
             matches: config.matches.clone(),
+            tls: match &config.transport {
+                DownstreamTransport::RawBuffer => None,
+                DownstreamTransport::Tls(tls) => {
+                    Some(Arc::new(Server::new(tls, self.registry.group(scope.join("ssl.")))))
+                }
+            },
+            handshake_timeout: config
+                .transport_socket_connect_timeout
+                .unwrap_or(HANDSHAKE_TIMEOUT_DEFAULT),
             handler: match &config.filters {
                 NetworkFilters::Close => Handler::Close,
                 NetworkFilters::Http(config) => {
@@ -169,7 +192,7 @@ impl Snapshot {
             name: name.clone(),
             chains: tcp.filter_chains.iter().map(chain).collect(),
             default_chain: tcp.default_filter_chain.as_ref().map(chain),
-            stats: self.registry.group(Scope::listener(&stat_name)),
+            stats: self.registry.group(scope.clone()),
             config: Arc::clone(tcp),
         }
     }

@@ -14,6 +14,7 @@ mod listeners;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::base::names::{ClusterName, ListenerName, RouteConfigName};
 use crate::cluster::{Cluster, ClusterMap};
@@ -25,6 +26,7 @@ use crate::http::manager::{Manager, ManagerCx};
 use crate::http::routes::Routes;
 use crate::http::view::Retired;
 use crate::telemetry::stats::{Group, ListenerStat, Registry};
+use crate::tls::server::Server;
 
 pub use clusters::Origin;
 
@@ -50,6 +52,10 @@ pub struct ChainSpec {
     pub name: Arc<str>,
     /// Which connections it is for.
     pub matches: FilterChainMatch,
+    /// Its TLS; `None` is in the clear.
+    pub tls: Option<Arc<Server>>,
+    /// How long the handshake may take.
+    pub handshake_timeout: Duration,
     /// What is done with them.
     pub handler: Handler,
 }

@@ -84,7 +84,9 @@ impl<I: Io> Wire<I> {
 
     /// Writes until nothing is left.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_drain(cx, 0)
+        ready!(self.poll_drain(cx, 0))?;
+        // Only TLS holds something back; for a socket this is nothing.
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     /// Writes until at most `rest` bytes are left.

@@ -22,6 +22,7 @@ use super::listener::ListenerConfig;
 use super::metadata::Metadata;
 use super::resource::Accepted;
 use super::source::{ApiSource, ConfigSource};
+use super::tls::Secrets;
 use crate::base::names::ClusterName;
 use crate::base::pattern::StringMatcher;
 
@@ -38,6 +39,8 @@ pub struct BootstrapConfig {
     pub listeners: Vec<Accepted<ListenerConfig>>,
     /// Clusters of the file.
     pub clusters: Vec<Accepted<ClusterConfig>>,
+    /// Secrets of the file; resources by xDS may name them too.
+    pub secrets: Arc<Secrets>,
     /// Where further resources come from.
     pub dynamic: DynamicResources,
     /// Runtime keys of the static layers, the later layer winning.
@@ -165,6 +168,7 @@ impl BootstrapConfig {
             admin: None,
             listeners: Vec::new(),
             clusters: Vec::new(),
+            secrets: Arc::default(),
             dynamic: DynamicResources::default(),
             runtime: RuntimeConfig::default(),
             local_cluster_name: None,

@@ -20,6 +20,7 @@ use crate::config::listener::ListenerConfig;
 use crate::config::resource::{Accepted, CLUSTER, LISTENER, Notes, ParseCx, Raw};
 use crate::config::route::match_rules::parse_string_matcher;
 use crate::config::source::ApiUse;
+use crate::config::tls::Secrets;
 use crate::config::{
     access_log, address, cluster, endpoint, extension, field, format, listener, source, verdict,
 };
@@ -70,7 +71,7 @@ pub fn parse(bootstrap: pb::Bootstrap, cx: &ParseCx<'_>) -> Result<BootstrapConf
     let local = bootstrap.cluster_manager.map(|manager| manager.local_cluster_name);
     all.finish()?;
     let build = || {
-        let (listeners, clusters) = resources?;
+        let (listeners, clusters, secrets) = resources?;
         let runtime = runtime?;
         let overload = overload::with_runtime(overload?, &runtime);
         Some(BootstrapConfig {
@@ -78,6 +79,7 @@ pub fn parse(bootstrap: pb::Bootstrap, cx: &ParseCx<'_>) -> Result<BootstrapConf
             admin: admin?,
             listeners,
             clusters,
+            secrets: Arc::new(secrets),
             dynamic: dynamic?,
             runtime,
             local_cluster_name: local.filter(|name| !name.is_empty()).map(Into::into),
@@ -196,10 +198,12 @@ fn parse_admin(admin: pb::Admin, cx: &ParseCx<'_>) -> Result<AdminConfig, Proble
     })
 }
 
-type Static = (Vec<Accepted<ListenerConfig>>, Vec<Accepted<ClusterConfig>>);
+type Static = (Vec<Accepted<ListenerConfig>>, Vec<Accepted<ClusterConfig>>, Secrets);
 
 fn parse_static(resources: StaticResources, cx: &ParseCx<'_>) -> Result<Static, Problems> {
     let mut all = Collector::default();
+    let secrets = all.keep(Secrets::parse(resources.secrets, cx)).unwrap_or_default();
+    let cx = &ParseCx { secrets: &secrets, ..*cx };
     let mut clusters = Vec::with_capacity(resources.clusters.len());
     for (i, message) in resources.clusters.into_iter().enumerate() {
         let raw = Raw::new(CLUSTER, message.encode_to_vec());
@@ -222,7 +226,7 @@ fn parse_static(resources: StaticResources, cx: &ParseCx<'_>) -> Result<Static, 
             None => listeners.push(accepted),
         }
     }
-    all.finish().map(|()| (listeners, clusters))
+    all.finish().map(|()| (listeners, clusters, secrets))
 }
 
 fn parse_dynamic(dynamic: PbDynamic) -> Result<DynamicResources, Problems> {

@@ -99,10 +99,7 @@ fn parse_transport(socket: Option<&TransportSocket>) -> Result<(), Problems> {
 }
 
 /// The one transport socket that is built; the others are refused by name.
-///
-/// # Errors
-/// If it is another one.
-pub(in crate::config) fn raw_buffer_only(socket: &TransportSocket) -> Result<(), Problems> {
+fn raw_buffer_only(socket: &TransportSocket) -> Result<(), Problems> {
     use proto::envoy::config::core::v3::transport_socket::ConfigType::TypedConfig;
     let Some(TypedConfig(any)) = &socket.config_type else {
         return match socket.name.as_str() {

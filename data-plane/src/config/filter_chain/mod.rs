@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::http_manager::HttpManagerConfig;
 use super::metadata::Metadata;
+use super::tls::DownstreamTls;
 
 /// One filter chain.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,11 +41,13 @@ pub enum NetworkFilters {
 }
 
 /// The transport socket of accepted connections.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum DownstreamTransport {
     /// In the clear (`envoy.transport_sockets.raw_buffer`, the default).
     #[default]
     RawBuffer,
+    /// TLS (`envoy.transport_sockets.tls`).
+    Tls(Arc<DownstreamTls>),
 }
 
 /// `FilterChainMatch`; Envoy looks at the fields in this order and picks the most specific.

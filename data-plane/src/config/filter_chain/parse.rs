@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use proto::envoy::config::core::v3::TransportSocket;
 use proto::envoy::config::listener::v3 as pb;
 use proto::envoy::config::listener::v3::filter::ConfigType;
 use proto::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 
 use super::{DownstreamTransport, FilterChainConfig, FilterChainMatch, NetworkFilters, SourceType};
-use crate::config::cluster::parse::raw_buffer_only;
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::extension::{self, Body};
 use crate::config::resource::ParseCx;
-use crate::config::{field, http_manager, metadata};
+use crate::config::{field, http_manager, metadata, tls};
 
 /// Full name of the connection manager's message.
 pub(in crate::config) const HTTP_MANAGER: &str =
@@ -32,23 +32,31 @@ pub fn parse(chain: pb::FilterChain, cx: &ParseCx<'_>) -> Result<FilterChainConf
     all.keep(refuse_proxy_proto(&chain));
     let matches = chain.filter_chain_match.unwrap_or_default();
     let matches = all.keep(parse_match(matches).at("filter_chain_match"));
-    let transport = chain.transport_socket.as_ref();
-    all.keep(transport.map_or(Ok(()), raw_buffer_only).at("transport_socket"));
+    let transport = all.keep(parse_transport(chain.transport_socket.as_ref(), cx));
     let limit = chain.transport_socket_connect_timeout;
     let limit = all.keep(field::timeout(limit, None, "transport_socket_connect_timeout"));
     let filters = all.keep(parse_filters(chain.filters, cx));
     all.finish()?;
-    let (Some(matches), Some(filters)) = (matches, filters) else {
+    let (Some(matches), Some(transport), Some(filters)) = (matches, transport, filters) else {
         return Err(Reason::Missing.into());
     };
     Ok(FilterChainConfig {
         name: chain.name.into(),
         matches,
-        transport: DownstreamTransport::RawBuffer,
+        transport,
         transport_socket_connect_timeout: limit.flatten(),
         filters,
         metadata: metadata::parse(chain.metadata),
     })
+}
+
+fn parse_transport(
+    socket: Option<&TransportSocket>,
+    cx: &ParseCx<'_>,
+) -> Result<DownstreamTransport, Problems> {
+    let tls = socket.map(|socket| tls::parse::parse_downstream(socket, cx)).transpose();
+    let tls = tls.at("transport_socket")?.flatten();
+    Ok(tls.map_or(DownstreamTransport::RawBuffer, |tls| DownstreamTransport::Tls(Arc::new(tls))))
 }
 
 fn refuse_proxy_proto(chain: &pb::FilterChain) -> Result<(), Problems> {

@@ -60,6 +60,8 @@ pub struct TcpListenerConfig {
     pub drain_type: DrainType,
     /// Access logs of connections.
     pub access_log: Vec<AccessLogConfig>,
+    /// Whether a connection's first bytes are looked at for TLS before its chain is chosen.
+    pub tls_inspection: TlsInspection,
     /// How long listener filters may take; default 15 s; `None` (0): for ever.
     pub listener_filters_timeout: Option<Duration>,
     /// After that time the connection goes on without them instead of being closed.
@@ -115,6 +117,18 @@ pub enum DrainType {
     Default,
     /// On removal and change only.
     ModifyOnly,
+}
+
+/// Why a connection's first bytes are looked at (`envoy.filters.listener.tls_inspector`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TlsInspection {
+    /// They are not.
+    #[default]
+    Off,
+    /// The filter is configured.
+    Configured,
+    /// A chain cannot be chosen without it; Envoy adds the filter by itself then.
+    Needed,
 }
 
 /// `Listener.ConnectionBalanceConfig`.

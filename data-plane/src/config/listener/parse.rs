@@ -1,7 +1,8 @@
 //! Which messages become a listener.
 //!
-//! All listener filters are refused by name, harmless ones too: each of them changes when a
-//! connection is closed (`listener_filters_timeout`) or what a filter chain is chosen by.
+//! Listener filters other than the TLS inspector are refused by name, harmless ones too: each of
+//! them changes when a connection is closed (`listener_filters_timeout`) or what a filter chain is
+//! chosen by.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +17,17 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3::Htt
 
 use super::{
     BindAddress, ConnectionBalance, DrainType, ListenAddress, ListenerConfig, ListenerKind,
-    TcpListenerConfig, TrafficDirection,
+    TcpListenerConfig, TlsInspection, TrafficDirection,
 };
 use crate::config::address::{Address, TcpKeepalive};
 use crate::config::cluster::parse::BUFFER_LIMIT_BYTES_DEFAULT;
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::extension::{self, Body};
-use crate::config::filter_chain::{FilterChainConfig, parse as filter_chain};
+use crate::config::filter_chain::{FilterChainConfig, FilterChainMatch, parse as filter_chain};
 use crate::config::resource::ParseCx;
 use crate::config::{access_log, address, field, http_manager, metadata};
+
+const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
 
 /// `listener_filters_timeout` where none is written.
 const FILTERS_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
@@ -64,7 +67,7 @@ fn parse_api(
 fn parse_tcp(mut listener: pb::Listener, cx: &ParseCx<'_>) -> Result<TcpListenerConfig, Problems> {
     let mut all = Collector::default();
     all.keep(refuse_unbuilt(&listener));
-    all.keep(refuse_listener_filters(&listener.listener_filters));
+    let inspected = all.keep(parse_listener_filters(&listener.listener_filters, cx));
     let addresses = all.keep(parse_addresses(&mut listener));
     let chains = std::mem::take(&mut listener.filter_chains);
     let filter_chains = all.keep(parse_chains(chains, cx));
@@ -88,9 +91,11 @@ fn parse_tcp(mut listener: pb::Listener, cx: &ParseCx<'_>) -> Result<TcpListener
     let connection_balance = all.keep(parse_balance(balance).at("connection_balance_config"));
     all.finish()?;
     let build = || {
+        let filter_chains = filter_chains?;
         Some(TcpListenerConfig {
             addresses: addresses?,
-            filter_chains: filter_chains?,
+            tls_inspection: inspection(inspected?, &filter_chains),
+            filter_chains,
             default_filter_chain: default_filter_chain?,
             per_connection_buffer_limit_bytes: field::uint(
                 listener.per_connection_buffer_limit_bytes,
@@ -143,18 +148,45 @@ fn refuse_unbuilt(listener: &pb::Listener) -> Result<(), Problems> {
     all.finish()
 }
 
-fn refuse_listener_filters(filters: &[pb::ListenerFilter]) -> Result<(), Problems> {
+/// Whether the TLS inspector is among them; all others are refused.
+fn parse_listener_filters(
+    filters: &[pb::ListenerFilter],
+    cx: &ParseCx<'_>,
+) -> Result<bool, Problems> {
     let mut all = Collector::default();
     for (i, filter) in filters.iter().enumerate() {
-        let message = match &filter.config_type {
-            Some(ConfigType::TypedConfig(any)) => proto::convert::type_name(&any.type_url),
-            _ => "",
-        };
-        let reason = extension::unknown("listener filter", &filter.name, message);
-        let refused: Result<(), Problems> = Err(reason.into());
-        all.keep(refused.at_index("listener_filters", i));
+        all.keep(parse_listener_filter(filter, cx).at_index("listener_filters", i));
     }
-    all.finish()
+    all.finish().map(|()| !filters.is_empty())
+}
+
+fn parse_listener_filter(filter: &pb::ListenerFilter, cx: &ParseCx<'_>) -> Result<(), Problems> {
+    field::refuse(filter.filter_disabled.is_some(), "filter_disabled")?;
+    let message = match &filter.config_type {
+        Some(ConfigType::TypedConfig(any)) => {
+            extension::open_checked(any, cx).at("typed_config")?.message
+        }
+        _ => String::new(),
+    };
+    if message == TLS_INSPECTOR {
+        return Ok(());
+    }
+    Err(extension::unknown("listener filter", &filter.name, &message).into())
+}
+
+/// Whether connections are looked at for TLS, as Envoy decides it.
+fn inspection(configured: bool, chains: &[Arc<FilterChainConfig>]) -> TlsInspection {
+    let needs = |m: &FilterChainMatch| match m.transport_protocol.as_deref() {
+        Some(protocol) => protocol == "tls",
+        None => !(m.server_names.is_empty() && m.application_protocols.is_empty()),
+    };
+    if configured {
+        TlsInspection::Configured
+    } else if chains.iter().any(|chain| needs(&chain.matches)) {
+        TlsInspection::Needed
+    } else {
+        TlsInspection::Off
+    }
 }
 
 fn parse_addresses(listener: &mut pb::Listener) -> Result<Vec<ListenAddress>, Problems> {

@@ -46,7 +46,11 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "enable_worker_cpu_affinity",
         ],
     ),
-    ("envoy.config.bootstrap.v3.Bootstrap.StaticResources", &["listeners", "clusters"], &[]),
+    (
+        "envoy.config.bootstrap.v3.Bootstrap.StaticResources",
+        &["listeners", "clusters", "secrets"],
+        &[],
+    ),
     (
         "envoy.config.bootstrap.v3.Bootstrap.DynamicResources",
         &["lds_config", "cds_config", "ads_config"],

@@ -51,6 +51,12 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
         &["name", "typed_config", "config_discovery", "filter_disabled"],
         &[],
     ),
+    (
+        "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+        &[],
+        // Fingerprints are for log operators, which are refused; the buffer grows as needed.
+        &["enable_ja3_fingerprinting", "enable_ja4_fingerprinting", "initial_read_buffer_size"],
+    ),
     ("envoy.config.listener.v3.Filter", &["name", "typed_config"], &[]),
     (
         "envoy.config.listener.v3.FilterChain",

@@ -13,6 +13,7 @@ mod cluster;
 mod core;
 mod http;
 mod listener;
+mod tls;
 
 use std::sync::LazyLock;
 
@@ -22,8 +23,15 @@ use super::extension::ExtensionParser;
 
 /// All rows of `config`, without those of extensions.
 fn rows() -> Vec<PolicyRow<'static>> {
-    let parts =
-        [bootstrap::ROWS, cluster::ROWS, core::ROWS, http::ROWS, listener::ROWS, route_rows()];
+    let parts = [
+        bootstrap::ROWS,
+        cluster::ROWS,
+        core::ROWS,
+        http::ROWS,
+        listener::ROWS,
+        tls::ROWS,
+        route_rows(),
+    ];
     parts.concat()
 }
 

@@ -46,8 +46,6 @@ pub struct WorkerManager {
     /// Options of HTTP/1 connections.
     pub h1: Rc<ServerOptions>,
     /// Options of HTTP/2 connections.
-
-    /// Options of HTTP/2 connections.
     pub h2: codec_h2::Options,
     /// The worker's read buffers.
     pub buffers: Rc<BufferPool>,
@@ -79,17 +77,25 @@ pub struct ConnCx {
     pub drain: Member,
 }
 
-/// Serves a connection until it ends.
-pub async fn serve<I: Io + 'static>(io: I, cx: ConnCx) {
+/// Serves a connection until it ends. `bytes` were read from it before.
+pub async fn serve<I: Io + 'static>(io: I, bytes: BytesMut, cx: ConnCx) {
     let cx = Rc::new(cx);
     count_opened(&cx);
-    let codec = cx.manager.manager.config.codec;
+    let codec = match (cx.manager.manager.config.codec, cx.info.alpn()) {
+        (CodecType::Auto, Some(Version::Http2)) => CodecType::Http2,
+        (CodecType::Auto, Some(_)) => CodecType::Http1,
+        (codec, _) => codec,
+    };
     match codec {
-        CodecType::Http2 => Box::pin(h2::serve(io, BytesMut::new(), &cx)).await,
-        CodecType::Http1 => h1::serve(h1_conn(io, &cx, &[]), &cx, None).await,
+        CodecType::Http2 => Box::pin(h2::serve(io, bytes, &cx)).await,
+        CodecType::Http1 => {
+            let conn = h1_conn(io, &cx, &bytes);
+            drop(bytes);
+            h1::serve(conn, &cx, None).await;
+        }
         CodecType::Auto => {
             let mut begun = None;
-            if let Some((protocol, io, bytes)) = detect(io, &cx, &mut begun).await {
+            if let Some((protocol, io, bytes)) = detect(io, bytes, &cx, &mut begun).await {
                 match protocol {
                     Protocol::Http1 => {
                         let conn = h1_conn(io, &cx, &bytes);
@@ -116,10 +122,11 @@ fn h1_conn<I: Io>(io: I, cx: &ConnCx, bytes: &[u8]) -> crate::codec::h1::ServerC
 /// counts from when it `begun`.
 async fn detect<I: Io>(
     io: I,
+    bytes: BytesMut,
     cx: &ConnCx,
     begun: &mut Option<Instant>,
 ) -> Option<(Protocol, I, BytesMut)> {
-    let mut detect = Detect::new(io);
+    let mut detect = Detect::with_bytes(io, bytes);
     let mut timer = Timer::default();
     let config = &cx.manager.manager.config;
     let idle = config.common.idle_timeout.map(|d| cx.info.accepted + d);

@@ -7,7 +7,7 @@ use crate::http::pump::RequestTask;
 async fn an_idle_connection_is_small() {
     let rig = Rig::new("", "", NOWHERE);
     let (io, _peer) = tokio::net::UnixStream::pair().unwrap();
-    let size = std::mem::size_of_val(&serve(io, rig.cx()));
+    let size = std::mem::size_of_val(&serve(io, bytes::BytesMut::new(), rig.cx()));
     assert!(size <= 1600, "{size} bytes a connection");
 }
 

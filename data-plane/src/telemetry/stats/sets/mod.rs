@@ -5,6 +5,7 @@ mod http;
 mod listener;
 mod route;
 mod server;
+mod ssl;
 mod xds;
 
 pub use cluster::{ClusterStat, HealthCheckStat, OutlierStat};
@@ -15,4 +16,5 @@ pub use server::{
     ClusterManagerStat, FilesystemStat, OverloadActionStat, OverloadStat, RuntimeStat, ServerStat,
     ThreadLocalStat, WatchdogStat,
 };
+pub use ssl::SslStat;
 pub use xds::{ControlPlaneStat, EdsStat, RdsStat, ReloadStat, SubscriptionStat};

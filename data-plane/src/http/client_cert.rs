@@ -1,0 +1,59 @@
+//! `x-forwarded-client-cert`: what is told upstream of a client's certificate. Made once a
+//! connection, since nothing of it changes with a request.
+
+use http::HeaderValue;
+
+use crate::codec::Version;
+use crate::config::http_manager::{ClientAddressConfig, ForwardClientCert};
+use crate::http::conn::TlsFacts;
+use crate::tls::peer::{CertificateFacts, TlsInfo, fingerprint, url_encoded_pem};
+
+impl TlsFacts {
+    /// What a manager needs of a connection in TLS.
+    #[must_use]
+    pub fn new(tls: &TlsInfo, config: &ClientAddressConfig) -> Self {
+        let told = matches!(
+            config.forward_client_cert,
+            ForwardClientCert::AppendForward | ForwardClientCert::SanitizeSet
+        );
+        Self {
+            alpn: match tls.alpn.as_slice() {
+                b"h2" => Some(Version::Http2),
+                b"" => None,
+                // As in Envoy, anything else is HTTP/1.
+                _ => Some(Version::Http11),
+            },
+            client_certificate: !tls.peer.is_empty(),
+            forwarded: if told { value(tls, config) } else { None },
+        }
+    }
+}
+
+/// The element for this hop: By, Hash, then what is asked for, in Envoy's order.
+fn value(tls: &TlsInfo, config: &ClientAddressConfig) -> Option<HeaderValue> {
+    let leaf = tls.peer.first()?;
+    let facts = CertificateFacts::of(leaf);
+    let wanted = &config.client_cert_details;
+    let mut parts: Vec<String> = tls.own_uris.iter().map(|uri| format!("By={uri}")).collect();
+    parts.push(format!("Hash={}", fingerprint(leaf)));
+    if wanted.cert {
+        parts.push(format!("Cert=\"{}\"", url_encoded_pem(&tls.peer[..1])));
+    }
+    if wanted.chain {
+        parts.push(format!("Chain=\"{}\"", url_encoded_pem(&tls.peer)));
+    }
+    if wanted.subject {
+        parts.push(format!("Subject=\"{}\"", facts.subject));
+    }
+    if wanted.uri {
+        // The key stands there even without a URI.
+        if facts.uris.is_empty() {
+            parts.push("URI=".to_owned());
+        }
+        parts.extend(facts.uris.iter().map(|uri| format!("URI={uri}")));
+    }
+    if wanted.dns {
+        parts.extend(facts.dns.iter().map(|name| format!("DNS={name}")));
+    }
+    HeaderValue::from_str(&parts.join(";")).ok()
+}

@@ -1,0 +1,301 @@
+//! The beginning of a connection: limits, the ClientHello where chains depend on it, the filter
+//! chain, the TLS handshake, then HTTP.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustls::{Connection, ServerConnection};
+
+use super::chain::{Facts, select};
+use super::worker::{GlobalConnections, GlobalPermit, Local};
+use crate::base::clock::{self, Instant};
+use crate::base::task;
+use crate::codec::io::Io;
+use crate::codec::io::hello::{Hello, Inspect, alert};
+use crate::codec::io::tls::{HandshakeError, TlsStream};
+use crate::config::listener::TlsInspection;
+use crate::http::conn::{ConnInfo, Peer, TlsFacts, Transport};
+use crate::http::drain::{DrainLevel, Member};
+use crate::http::serve::{ConnCx, WorkerManager, serve};
+use crate::http::worker::Worker;
+use crate::snapshot::ListenerSpec;
+use crate::telemetry::WorkerId;
+use crate::telemetry::stats::ListenerStat;
+use crate::tls::server::Server;
+
+/// A connection that was accepted: where it came to, and who pays for it.
+struct Accepted {
+    worker: Rc<Worker>,
+    local: Rc<Local>,
+    remote: Peer,
+    local_end: Peer,
+    permit: GlobalPermit,
+    at: Instant,
+}
+
+/// A connection begins.
+pub(super) fn begin<I: Io + 'static>(
+    worker: &Rc<Worker>,
+    global: &Arc<GlobalConnections>,
+    local: &Rc<Local>,
+    io: I,
+    (remote, local_end): (Peer, Peer),
+) {
+    let (spec, id) = (&local.spec, worker.id);
+    let Some(permit) = global.enter() else {
+        spec.stats.inc(id, ListenerStat::DownstreamGlobalCxOverflow);
+        return;
+    };
+    let accepted = Accepted {
+        worker: Rc::clone(worker),
+        local: Rc::clone(local),
+        remote,
+        local_end,
+        permit,
+        at: clock::now(),
+    };
+    if spec.config.tls_inspection == TlsInspection::Off {
+        accepted.choose(io, Begins::Unread);
+    } else {
+        task::spawn_local("client hello", accepted.inspect(io)).detach();
+    }
+}
+
+/// What is known of a connection's first bytes.
+enum Begins {
+    /// Nothing was read.
+    Unread,
+    /// What it begins with was looked at.
+    Read(Hello),
+}
+
+impl Accepted {
+    /// Chooses a chain and serves the connection in a task of its own.
+    fn choose<I: Io + 'static>(self, io: I, begins: Begins) {
+        let (spec, id) = (&self.local.spec, self.worker.id);
+        spec.stats.inc(id, ListenerStat::DownstreamCxTotal);
+        let Some(place) = chain_of(spec, (&self.remote, &self.local_end), &begins) else {
+            spec.stats.inc(id, ListenerStat::NoFilterChainMatch);
+            return;
+        };
+        let Some(manager) = &self.local.managers[place] else {
+            spec.stats.inc(id, ListenerStat::DownstreamCxDestroy);
+            return;
+        };
+        let manager = Rc::clone(manager);
+        let chain = spec.chains().nth(place);
+        let tls = chain.and_then(|chain| Some((chain.tls.clone()?, chain.handshake_timeout)));
+        spec.stats.inc(id, ListenerStat::DownstreamCxActive);
+        match tls {
+            None => {
+                let bytes = match begins {
+                    Begins::Unread | Begins::Read(Hello::Closed) => BytesMut::new(),
+                    Begins::Read(
+                        Hello::Plain(bytes) | Hello::Tls { bytes, .. } | Hello::Broken(_, bytes),
+                    ) => bytes,
+                };
+                task::spawn_local("connection", self.serve_plain(io, bytes, manager)).detach();
+            }
+            Some(tls) => {
+                task::spawn_local("connection", self.serve_tls(io, begins, tls, manager)).detach();
+            }
+        }
+    }
+
+    async fn serve_plain<I: Io + 'static>(
+        self,
+        io: I,
+        bytes: BytesMut,
+        manager: Rc<WorkerManager>,
+    ) {
+        let (worker, drain) = (Rc::clone(&self.worker), self.local.drain.join());
+        let info = Rc::new(self.info(Transport::Plain));
+        serve(io, bytes, ConnCx { worker, manager, info, drain }).await;
+        self.over();
+    }
+
+    /// The handshake, then HTTP. Nothing of the client's is looked at before it is known who that
+    /// is.
+    async fn serve_tls<I: Io + 'static>(
+        self,
+        io: I,
+        begins: Begins,
+        (server, limit): (Arc<Server>, Duration),
+        manager: Rc<WorkerManager>,
+    ) {
+        let drain = self.local.drain.join();
+        let until = self.at + limit;
+        let handshake = Box::pin(handshake(io, begins, &server, self.worker.id));
+        let stats = &self.local.spec.stats;
+        match within(until, &drain, handshake).await {
+            Within::Done(Some(mut stream)) => {
+                let tls = server.info(stream.session());
+                let facts = TlsFacts::new(&tls, &manager.manager.config.client);
+                let mut info = self.info(Transport::Tls);
+                info.tls = Some(Box::new(facts));
+                let (worker, info) = (Rc::clone(&self.worker), Rc::new(info));
+                serve(stream, BytesMut::new(), ConnCx { worker, manager, info, drain }).await;
+            }
+            Within::TooLate => {
+                let timeout = ListenerStat::DownstreamCxTransportSocketConnectTimeout;
+                stats.inc(self.worker.id, timeout);
+            }
+            Within::Done(None) | Within::Drained => {}
+        }
+        self.over();
+    }
+
+    /// Looks at the first bytes, as Envoy's `tls_inspector` does, before a chain is chosen.
+    async fn inspect<I: Io + 'static>(self, io: I) {
+        let (spec, id) = (Arc::clone(&self.local.spec), self.worker.id);
+        spec.stats.inc(id, ListenerStat::DownstreamPreCxActive);
+        let drain = self.local.drain.join();
+        let mut inspect = Inspect::new(io);
+        let limit = spec.config.listener_filters_timeout;
+        let mut hello = std::pin::pin!(std::future::poll_fn(|cx| inspect.poll(cx)));
+        let found = match limit {
+            None => Within::Done(hello.await),
+            Some(limit) => within(self.at + limit, &drain, hello.as_mut()).await,
+        };
+        drop(drain);
+        spec.stats.dec(id, ListenerStat::DownstreamPreCxActive);
+        match found {
+            Within::Done((_, Hello::Closed)) => {
+                spec.stats.inc(id, ListenerStat::DownstreamListenerFilterRemoteClose);
+            }
+            Within::Done((io, hello)) => self.choose(io, Begins::Read(hello)),
+            Within::Drained => {}
+            Within::TooLate => {
+                spec.stats.inc(id, ListenerStat::DownstreamPreCxTimeout);
+                if spec.config.continue_on_listener_filters_timeout
+                    && let Some((io, bytes)) = inspect.give_up()
+                {
+                    self.choose(io, Begins::Read(Hello::Plain(bytes)));
+                }
+            }
+        }
+    }
+
+    fn info(&self, transport: Transport) -> ConnInfo {
+        let (remote, local) = (self.remote.clone(), self.local_end.clone());
+        ConnInfo::new(self.worker.next_connection_id(), remote, local, transport)
+    }
+
+    fn over(self) {
+        let (stats, id) = (&self.local.spec.stats, self.worker.id);
+        stats.dec(id, ListenerStat::DownstreamCxActive);
+        stats.inc(id, ListenerStat::DownstreamCxDestroy);
+        let lived = clock::now().saturating_duration_since(self.at);
+        let millis = u64::try_from(lived.as_millis()).unwrap_or(u64::MAX);
+        stats.record(id, ListenerStat::DownstreamCxLengthMs, millis);
+        drop(self.permit);
+    }
+}
+
+/// A stream in TLS, or nothing if the client cannot be talked to.
+async fn handshake<I: Io>(
+    io: I,
+    begins: Begins,
+    server: &Server,
+    worker: WorkerId,
+) -> Option<TlsStream<I>> {
+    let (session, bytes, fed) = match begins {
+        Begins::Unread | Begins::Read(Hello::Closed) => {
+            (server.session().ok()?, BytesMut::new(), 0)
+        }
+        Begins::Read(Hello::Plain(bytes)) => (server.session().ok()?, bytes, 0),
+        Begins::Read(Hello::Tls { accepted, bytes, fed }) => {
+            match accepted.into_connection(Arc::clone(server.config())) {
+                Ok(session) => (server_side(session), bytes, fed),
+                Err((error, told)) => {
+                    server.recorder.failed(worker, &error);
+                    let _sent = alert(io, told).await;
+                    return None;
+                }
+            }
+        }
+        Begins::Read(Hello::Broken(broken, _)) => {
+            let (error, told) = *broken;
+            server.recorder.failed(worker, &error);
+            let _sent = alert(io, told).await;
+            return None;
+        }
+    };
+    match TlsStream::handshake(io, session, &bytes[fed..]).await {
+        Ok(mut stream) => {
+            server.recorder.done(worker, stream.session());
+            Some(stream)
+        }
+        Err(HandshakeError::Tls(error)) => {
+            server.recorder.failed(worker, &error);
+            None
+        }
+        Err(HandshakeError::Io(_)) => None,
+    }
+}
+
+const fn server_side(session: ServerConnection) -> Connection {
+    Connection::Server(session)
+}
+
+/// How something that may take too long ended.
+enum Within<T> {
+    Done(T),
+    TooLate,
+    Drained,
+}
+
+/// Waits until `deadline`, and no longer than connections are left open.
+async fn within<T>(
+    deadline: Instant,
+    drain: &Member,
+    mut work: impl Future<Output = T> + Unpin,
+) -> Within<T> {
+    let mut timer = std::pin::pin!(tokio::time::sleep_until(deadline));
+    std::future::poll_fn(|cx| {
+        drain.register(cx.waker());
+        if drain.level() >= DrainLevel::Close {
+            return Poll::Ready(Within::Drained);
+        }
+        if let Poll::Ready(done) = std::pin::Pin::new(&mut work).poll(cx) {
+            return Poll::Ready(Within::Done(done));
+        }
+        timer.as_mut().poll(cx).map(|()| Within::TooLate)
+    })
+    .await
+}
+
+/// The place of the chain among the managers.
+fn chain_of(spec: &ListenerSpec, ends: (&Peer, &Peer), begins: &Begins) -> Option<usize> {
+    let ip = |peer: &Peer| match peer {
+        Peer::Ip(address) => Some(*address),
+        Peer::Unix(_) => None,
+    };
+    let (remote, local) = (ip(ends.0), ip(ends.1));
+    let matches: smallvec::SmallVec<[_; 4]> = spec.chains.iter().map(|c| &c.matches).collect();
+    let plain = Facts { local, remote, transport_protocol: "raw_buffer", ..Facts::default() };
+    let found = match begins {
+        Begins::Read(Hello::Tls { accepted, .. }) => {
+            let hello = accepted.client_hello();
+            let name = hello.server_name().unwrap_or_default().to_ascii_lowercase();
+            let offered: Vec<&str> =
+                hello.alpn().into_iter().flatten().filter_map(|p| str::from_utf8(p).ok()).collect();
+            let facts = Facts {
+                server_name: &name,
+                transport_protocol: "tls",
+                application_protocols: &offered,
+                ..plain
+            };
+            select(&matches, &facts)
+        }
+        Begins::Read(Hello::Broken(..)) => {
+            select(&matches, &Facts { transport_protocol: "tls", ..plain })
+        }
+        // Where nobody looks at the first bytes nothing is known of the transport, in Envoy too.
+        Begins::Read(_) | Begins::Unread => select(&matches, &plain),
+    };
+    found.or_else(|| spec.default_chain.as_ref().map(|_| spec.chains.len()))
+}

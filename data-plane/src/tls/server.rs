@@ -1,0 +1,127 @@
+//! The server's side: a filter chain's certificates and rules.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{Connection, ServerConfig, ServerConnection, SignatureAlgorithm};
+
+use super::peer::TlsInfo;
+use super::stats::Recorder;
+use super::verify::{Side, Verifier};
+use crate::config::tls::{CertificateConfig, CommonTls, DownstreamTls};
+use crate::telemetry::stats::{Group, SslStat};
+
+/// The TLS of a filter chain, for all workers.
+pub struct Server {
+    config: Arc<ServerConfig>,
+    /// What is counted.
+    pub recorder: Recorder,
+    uris: Arc<[Arc<str>]>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("uris", &self.uris).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Builds it; its configuration has been checked, so that nothing fails any more.
+    ///
+    /// # Panics
+    /// If the configuration was not made by `config::tls`.
+    #[must_use]
+    pub fn new(tls: &DownstreamTls, stats: Group<SslStat>) -> Self {
+        let provider = Arc::new(provider(&tls.common));
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&tls.common.params.versions)
+            .expect("each version has a suite and a key exchange");
+        let rules = &tls.common.validation;
+        let builder = if rules.checks() || tls.require_client_certificate {
+            let mandatory = tls.require_client_certificate;
+            builder.with_client_cert_verifier(Verifier::new(rules, Side::Client, mandatory))
+        } else {
+            builder.with_no_client_auth()
+        };
+        let certificates = Certificates(tls.common.certificates.clone());
+        let mut config = builder.with_cert_resolver(Arc::new(certificates));
+        let protocols = tls.common.alpn_protocols.iter();
+        config.alpn_protocols = protocols.map(|name| name.as_bytes().to_vec()).collect();
+        config.ignore_client_order = !tls.prefer_client_ciphers;
+        // By tickets alone: a store would be a lock that all workers share. Both are the chain's
+        // own, so that nobody resumes what other rules allowed.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        match aws_lc_rs::Ticketer::new() {
+            Ok(ticketer) if tls.tickets => config.ticketer = ticketer,
+            _ => config.send_tls13_tickets = 0,
+        }
+        let uris = tls.common.certificates.first().map(|own| own.uris.clone());
+        Self {
+            config: Arc::new(config),
+            recorder: Recorder::new(stats),
+            uris: uris.unwrap_or_default().into(),
+        }
+    }
+
+    /// What rustls needs to go on with a ClientHello that was read.
+    #[must_use]
+    pub const fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+
+    /// A session for a connection of which nothing was read.
+    ///
+    /// # Errors
+    /// rustls has no memory or no randomness.
+    pub fn session(&self) -> Result<Connection, rustls::Error> {
+        ServerConnection::new(Arc::clone(&self.config)).map(Connection::Server)
+    }
+
+    /// What a finished handshake agreed on.
+    #[must_use]
+    pub fn info(&self, session: &Connection) -> TlsInfo {
+        TlsInfo::new(session, &self.uris)
+    }
+}
+
+/// Versions, suites and key exchanges as configured.
+pub(super) fn provider(tls: &CommonTls) -> CryptoProvider {
+    CryptoProvider {
+        cipher_suites: tls.params.suites.clone(),
+        kx_groups: tls.params.groups.clone(),
+        ..aws_lc_rs::default_provider()
+    }
+}
+
+/// The choice of a certificate, as Envoy's default selector makes it: among those whose names fit
+/// the SNI, else among all; ECDSA before RSA where the client takes it.
+#[derive(Debug)]
+struct Certificates(Vec<CertificateConfig>);
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let usable = |own: &&CertificateConfig| {
+            own.key.key.choose_scheme(hello.signature_schemes()).is_some()
+        };
+        let named = |own: &&CertificateConfig| {
+            hello.server_name().is_some_and(|name| is_for(own, &name.to_ascii_lowercase()))
+        };
+        let ecdsa = |own: &&CertificateConfig| own.key.key.algorithm() == SignatureAlgorithm::ECDSA;
+        let fit = || self.0.iter().filter(named).filter(usable);
+        let all = || self.0.iter().filter(usable);
+        let chosen = fit().find(ecdsa).or_else(|| fit().next());
+        let chosen = chosen.or_else(|| all().find(ecdsa)).or_else(|| all().next());
+        // With nothing that fits, the first fails in rustls's words.
+        chosen.or_else(|| self.0.first()).map(|own| Arc::clone(&own.key))
+    }
+}
+
+fn is_for(own: &CertificateConfig, name: &str) -> bool {
+    own.dns_names.iter().any(|own| match own.strip_prefix("*.") {
+        Some(suffix) => name.split_once('.').is_some_and(|(_, rest)| rest == suffix),
+        None => **own == *name,
+    })
+}
