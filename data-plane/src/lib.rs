@@ -11,7 +11,7 @@
 //! | L6 | `snapshot` | validated configuration → live objects, published as one |
 //! | L5 | `http` | one request: pipeline, filters, router, local replies |
 //! | L4 | `cluster` | hosts, balancing, limits, upstream connections |
-//! | L3 | `route`, `codec`, `tls`, `xds` | routing; HTTP on the wire; whom TLS believes; xDS client |
+//! | L3 | `route`, `codec`, `tls`, `xds` | routing; HTTP on the wire; TLS rules; the xDS client |
 //! | L2 | `telemetry` | counters, metrics, access logs |
 //! | L1 | `config` | Envoy's protos → validated model |
 //! | L0 | `base` | no domain knowledge |
