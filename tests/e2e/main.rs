@@ -13,4 +13,5 @@ mod rig;
 mod seed;
 mod streams;
 mod tls;
+mod tls_upstream;
 mod zero_config;

@@ -1,8 +1,9 @@
 //! Certificates made for a test, and a client in TLS that presents and believes what it is told.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use rcgen::{
@@ -10,8 +11,10 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    SupportedProtocolVersion,
 };
 use serde_json::{Value, json};
 
@@ -221,4 +224,99 @@ fn socket(name: &str, mut context: Value) -> Value {
     let package = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
     context["@type"] = json!(format!("{package}.{name}"));
     json!({"name": "envoy.transport_sockets.tls", "typed_config": context})
+}
+
+/// A backend in TLS that answers each connection's requests with one text, over HTTP/1.
+pub struct Backend {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+/// What a client of the backend asked for and proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The name that it asked for.
+    pub name: Option<String>,
+    /// What was agreed on by ALPN.
+    pub alpn: Option<String>,
+    /// Its certificate.
+    pub certificate: Option<CertificateDer<'static>>,
+    /// The head of its request.
+    pub head: message::Head,
+}
+
+impl Backend {
+    /// Starts one that presents `own` and wants a certificate of `clients`, if that is given.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    #[must_use]
+    pub fn start(own: &Identity, clients: Option<&Authority>) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .expect("the versions of the provider");
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.der.clone()).expect("a root");
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+            }
+        };
+        let mut config = builder
+            .with_single_cert(vec![own.der.clone()], own.key_der())
+            .expect("a certificate and its key");
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (config, seen) = (Arc::new(config), Arc::new(Mutex::new(Vec::new())));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let all = Arc::clone(&seen);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (config, seen) = (Arc::clone(&config), Arc::clone(&all));
+                thread::spawn(move || answer(stream, config, &seen));
+            }
+        });
+        Self { address, seen }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it saw so far.
+    #[must_use]
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn answer(mut stream: TcpStream, config: Arc<ServerConfig>, seen: &Mutex<Vec<Seen>>) {
+    let Ok(mut session) = ServerConnection::new(config) else { return };
+    while session.is_handshaking() {
+        if session.complete_io(&mut stream).is_err() {
+            return;
+        }
+    }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let name = session.server_name().map(ToOwned::to_owned);
+    let alpn = session.alpn_protocol().map(text);
+    let peer = session.peer_certificates().and_then(|chain| chain.first());
+    let certificate = peer.map(|der| der.clone().into_owned());
+    let mut stream = StreamOwned::new(session, stream);
+    loop {
+        let head = Reader::new(&mut stream).head();
+        let Ok(Some(head)) = head else { return };
+        let (name, alpn, certificate) = (name.clone(), alpn.clone(), certificate.clone());
+        let one = Seen { name, alpn, certificate, head };
+        seen.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret").is_err() {
+            return;
+        }
+    }
 }

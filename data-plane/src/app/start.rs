@@ -289,7 +289,7 @@ fn subscriptions(
     let options = xds::Options {
         node: Arc::new(xds::node::build_node(&loaded.config.node)),
         ads: loaded.config.dynamic.ads.clone(),
-        connectors: Arc::new(super::connectors::StaticConnectors::new(&loaded.config)),
+        connectors: Arc::new(super::connectors::StaticConnectors::new(&loaded.config, registry)),
         decode,
         registry: Some(registry.clone()),
         keepalive: Some(xds::client::Keepalive::default()),

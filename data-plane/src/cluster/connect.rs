@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,10 +19,12 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::host::HostAddress;
 use crate::codec::io::Io;
+use crate::codec::io::tls::{HandshakeError, TlsStream};
 use crate::config::address::TcpKeepalive;
 use crate::config::cluster::ClusterConfig;
 use crate::telemetry::WorkerId;
 use crate::telemetry::stats::{ClusterStat, Group};
+use crate::tls::client::{Client, Offer};
 
 /// A connected byte stream, which counts what passes.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct Socket {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Boxed, so that connections in the clear have no room for it.
+    Tls(Box<TlsStream<Self>>),
 }
 
 /// Where the bytes of a connection are counted (`upstream_cx_{rx,tx}_bytes_total`).
@@ -101,7 +106,7 @@ fn errno_text(error: &io::Error) -> String {
 }
 
 /// How connections of a cluster are made.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ConnectOptions {
     /// Longest wait.
     pub timeout: Duration,
@@ -109,25 +114,65 @@ pub struct ConnectOptions {
     pub keepalive: Option<TcpKeepalive>,
     /// Address that connections come from (`upstream_bind_config`).
     pub source: Option<SocketAddr>,
+    /// TLS, and what is offered by ALPN.
+    pub tls: Option<(Arc<Client>, Offer)>,
 }
 
 impl From<&ClusterConfig> for ConnectOptions {
     fn from(config: &ClusterConfig) -> Self {
-        Self { timeout: config.connect_timeout, keepalive: config.tcp_keepalive, source: None }
+        Self {
+            timeout: config.connect_timeout,
+            keepalive: config.tcp_keepalive,
+            source: None,
+            tls: None,
+        }
     }
 }
 
-/// Opens a connection.
+/// Opens a connection, its TLS handshake included.
 ///
 /// # Errors
 /// It could not be opened in time.
 pub async fn connect(
     address: &HostAddress,
     options: &ConnectOptions,
+    worker: WorkerId,
 ) -> Result<Socket, ConnectError> {
-    match tokio::time::timeout(options.timeout, open(address, options)).await {
+    let opening = async {
+        let socket = open(address, options).await?;
+        match &options.tls {
+            None => Ok(socket),
+            // Boxed, so that attempts in the clear have no room for it.
+            Some((client, offer)) => Box::pin(encrypt(socket, client, *offer, worker)).await,
+        }
+    };
+    match tokio::time::timeout(options.timeout, opening).await {
         Ok(done) => done,
         Err(_elapsed) => Err(ConnectError::timeout()),
+    }
+}
+
+async fn encrypt(
+    socket: Socket,
+    client: &Client,
+    offer: Offer,
+    worker: WorkerId,
+) -> Result<Socket, ConnectError> {
+    let failed = |error: &rustls::Error| {
+        client.recorder.failed(worker, error);
+        let transport = format!("TLS_error:|{error}:TLS_error_end").into();
+        ConnectError { kind: ConnectErrorKind::Remote, transport }
+    };
+    let session = client.session(offer).map_err(|error| failed(&error))?;
+    match TlsStream::handshake(socket.stream, session, &[]).await {
+        Ok(mut stream) => {
+            client.recorder.done(worker, stream.session());
+            Ok(Socket::new(Stream::Tls(Box::new(stream))))
+        }
+        Err(HandshakeError::Tls(error)) => Err(failed(&error)),
+        Err(HandshakeError::Io(_)) => {
+            Err(ConnectError { kind: ConnectErrorKind::Remote, transport: "".into() })
+        }
     }
 }
 
@@ -184,6 +229,84 @@ fn keepalive_of(config: TcpKeepalive) -> Keepalive {
     keepalive
 }
 
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+impl Io for Stream {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_readable(cx),
+            Self::Unix(stream) => stream.poll_readable(cx),
+            Self::Tls(stream) => stream.poll_readable(cx),
+        }
+    }
+
+    fn try_closed(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.try_closed(),
+            Self::Unix(stream) => stream.try_closed(),
+            Self::Tls(stream) => stream.try_closed(),
+        }
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -192,10 +315,7 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let socket = self.get_mut();
         let before = buf.filled().len();
-        let read = match &mut socket.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
+        let read = Pin::new(&mut socket.stream).poll_read(cx, buf);
         socket.count(ClusterStat::UpstreamCxRxBytesTotal, buf.filled().len() - before);
         read
     }
@@ -208,25 +328,16 @@ impl AsyncWrite for Socket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
-        let written = match &mut socket.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        };
+        let written = Pin::new(&mut socket.stream).poll_write(cx, bytes);
         socket.written(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -235,10 +346,7 @@ impl AsyncWrite for Socket {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
-        let written = match &mut socket.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-        };
+        let written = Pin::new(&mut socket.stream).poll_write_vectored(cx, parts);
         socket.written(written)
     }
 
@@ -249,17 +357,11 @@ impl AsyncWrite for Socket {
 
 impl Io for Socket {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => stream.poll_readable(cx),
-            Stream::Unix(stream) => stream.poll_readable(cx),
-        }
+        self.stream.poll_readable(cx)
     }
 
     fn try_closed(&self) -> bool {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.try_closed(),
-            Stream::Unix(stream) => stream.try_closed(),
-        }
+        self.stream.try_closed()
     }
 }
 
@@ -291,6 +393,10 @@ impl Socket {
     pub fn local_address(&self) -> Option<SocketAddr> {
         match &self.stream {
             Stream::Tcp(stream) => stream.local_addr().ok(),
+            Stream::Tls(stream) => stream.with_io(|stream| match stream {
+                Stream::Tcp(stream) => stream.local_addr().ok(),
+                Stream::Unix(_) | Stream::Tls(_) => None,
+            }),
             Stream::Unix(_) => None,
         }
     }
@@ -314,7 +420,7 @@ mod tests {
             source: Some("127.0.0.2:0".parse().unwrap()),
             ..options()
         };
-        let socket = connect(&address.into(), &options).await.unwrap();
+        let socket = connect(&address.into(), &options, WorkerId::CONTROL).await.unwrap();
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!(peer.ip().to_string(), "127.0.0.2");
         assert_eq!(socket.local_address(), Some(peer));
@@ -328,7 +434,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let error = connect(&address.into(), &options()).await.unwrap_err();
+        let error = connect(&address.into(), &options(), WorkerId::CONTROL).await.unwrap_err();
         assert_eq!(error.to_string(), "remote connection failure");
         assert_eq!(error.transport, "delayed connect error: Connection refused");
     }
@@ -341,7 +447,7 @@ mod tests {
         raw.listen(0).unwrap();
         let address = raw.local_addr().unwrap().as_socket().unwrap();
         let filler = std::net::TcpStream::connect(address).unwrap();
-        let error = connect(&address.into(), &options()).await.unwrap_err();
+        let error = connect(&address.into(), &options(), WorkerId::CONTROL).await.unwrap_err();
         assert_eq!(error, ConnectError::timeout());
         assert_eq!(error.to_string(), "connection timeout");
         drop(filler);
@@ -351,7 +457,9 @@ mod tests {
     async fn a_missing_pipe_is_a_remote_failure() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none.sock");
-        let error = connect(&HostAddress::Pipe(path.into()), &options()).await.unwrap_err();
+        let error = connect(&HostAddress::Pipe(path.into()), &options(), WorkerId::CONTROL)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, ConnectErrorKind::Remote);
     }
 }

@@ -29,11 +29,12 @@ pub use host::{Answered, Host, HostAddress};
 pub use host_set::{HostSet, Membership};
 
 use crate::base::names::ClusterName;
-use crate::config::cluster::{ClusterConfig, Discovery};
+use crate::config::cluster::{ClusterConfig, Discovery, UpstreamTransport};
 use crate::config::endpoint::EndpointsConfig;
 use crate::telemetry::WorkerId;
 use crate::telemetry::metrics::Service;
 use crate::telemetry::stats::{ClusterStat, Group, Registry, Scope};
+use crate::tls::client::Client;
 
 /// One upstream cluster, as all workers see it.
 ///
@@ -47,6 +48,7 @@ pub struct Cluster {
     endpoints: ArcSwap<EndpointsConfig>,
     limits: Limits,
     stats: Group<ClusterStat>,
+    tls: Option<Arc<Client>>,
     service: Option<Service>,
     removed: AtomicBool,
 }
@@ -63,6 +65,13 @@ impl Cluster {
             endpoints: ArcSwap::new(Arc::clone(&config.load_assignment)),
             limits: Limits::new(&breakers.default, &breakers.high),
             stats: registry.group(Scope::cluster(stat_name)),
+            tls: match &config.transport {
+                UpstreamTransport::RawBuffer => None,
+                UpstreamTransport::Tls(tls) => {
+                    let stats = registry.group(Scope::cluster(stat_name).join("ssl."));
+                    Some(Arc::new(Client::new(tls, stats)))
+                }
+            },
             service: None,
             removed: AtomicBool::new(false),
             config,
@@ -110,6 +119,12 @@ impl Cluster {
     #[must_use]
     pub const fn stats(&self) -> &Group<ClusterStat> {
         &self.stats
+    }
+
+    /// Its TLS, if it has some.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&Arc<Client>> {
+        self.tls.as_ref()
     }
 
     /// Its hosts now; workers keep theirs in a picker and come here only when they changed.

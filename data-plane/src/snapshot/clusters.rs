@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Effect, Snapshot, Wanted};
 use crate::base::names::ClusterName;
 use crate::cluster::{Cluster, ClusterMap, build};
-use crate::config::cluster::{ClusterConfig, Discovery};
+use crate::config::cluster::{ClusterConfig, Discovery, UpstreamTransport};
 use crate::config::endpoint::EndpointsConfig;
 
 /// Where a cluster or listener came from.
@@ -48,6 +48,14 @@ impl Snapshot {
             }
         }
         let replaced = old.and_then(|slot| slot.warming.clone());
+        if let UpstreamTransport::Tls(tls) = &config.transport
+            && !tls.common.validation.checks()
+        {
+            tracing::warn!(
+                cluster = %name,
+                "its hosts' certificates are not verified: its TLS context has no trusted_ca"
+            );
+        }
         let service = self.manager_cx.metrics.service(name.as_str());
         let cluster = Cluster::new(Arc::clone(config), &self.registry).counted_as(service);
         let cluster = Arc::new(cluster);

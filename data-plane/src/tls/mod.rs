@@ -3,6 +3,7 @@
 //! Configurations are built off the workers, once a filter chain, and shared; the bytes are moved
 //! by `codec::io::tls`, which this module does not know.
 
+pub mod client;
 pub mod peer;
 pub mod server;
 pub mod stats;

@@ -87,6 +87,12 @@ impl Verifier {
         })
     }
 
+    /// Signature algorithms that are taken.
+    #[must_use]
+    pub const fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.algorithms
+    }
+
     /// Whether the certificate is taken.
     ///
     /// # Errors

@@ -52,6 +52,7 @@ use crate::config::cluster::UpstreamProtocol;
 use crate::config::http_protocol::{Http1Options, Http2Options};
 use crate::telemetry::WorkerId;
 use crate::telemetry::stats::ClusterStat;
+use crate::tls::client::Offer;
 
 /// An HTTP/1 connection in a request's hands.
 pub type H1Lease = Claim<H1>;
@@ -328,21 +329,22 @@ impl HostPool {
     fn h1_pool(&self, priority: RoutingPriority) -> Rc<Pool<H1>> {
         pool_of(&mut self.h1.borrow_mut(), priority, || {
             let (options, buffers) = (&self.h1_options, &self.shared.buffers);
-            let opener = h1::opener(self.dialer(), options, buffers);
+            let opener = h1::opener(self.dialer(Offer::Http1), options, buffers);
             self.pool(priority, 1, opener)
         })
     }
 
     fn h2_pool(&self, priority: RoutingPriority) -> Rc<Pool<H2>> {
         pool_of(&mut self.h2.borrow_mut(), priority, || {
-            let opener = h2::opener(self.dialer(), &self.h2_options);
+            let opener = h2::opener(self.dialer(Offer::Http2), &self.h2_options);
             self.pool(priority, self.h2_options.max_concurrent_streams, opener)
         })
     }
 
-    fn dialer(&self) -> Dialer {
+    fn dialer(&self, offer: Offer) -> Dialer {
         let meter = Meter { stats: self.cluster.stats().clone(), worker: self.shared.worker };
-        let options = ConnectOptions::from(&**self.cluster.config());
+        let tls = self.cluster.tls().map(|client| (Arc::clone(client), offer));
+        let options = ConnectOptions { tls, ..ConnectOptions::from(&**self.cluster.config()) };
         Dialer { host: Arc::clone(&self.host), options, meter }
     }
 
@@ -397,7 +399,8 @@ struct Dialer {
 
 impl Dialer {
     async fn dial(self) -> Result<Socket, ConnectError> {
-        let socket = connect(self.host.address(), &self.options).await?;
+        let worker = self.meter.worker;
+        let socket = connect(self.host.address(), &self.options, worker).await?;
         Ok(socket.metered(self.meter))
     }
 }

@@ -53,16 +53,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> TlsStream<I> {
             session.read_tls(&mut bytes).map_err(HandshakeError::Io)?;
             session.process_new_packets().map_err(HandshakeError::Tls)?;
         }
-        let stream = Self { io: RefCell::new(io), session: RefCell::new(Box::new(session)) };
+        let mut stream = Self { io: RefCell::new(io), session: RefCell::new(Box::new(session)) };
         std::future::poll_fn(|cx| stream.poll_handshake(cx)).await?;
         Ok(stream)
     }
 
-    fn poll_handshake(&self, cx: &mut Context<'_>) -> Poll<Result<(), HandshakeError>> {
-        // What came with the ClientHello, or is to be refused at once.
-        let (mut io, mut session) = (self.io.borrow_mut(), self.session.borrow_mut());
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HandshakeError>> {
+        let (io, session) = (self.io.get_mut(), self.session.get_mut());
         loop {
-            let sent = send(&mut *io, &mut session, cx);
+            let sent = send(io, session, cx);
             if let Poll::Ready(Err(error)) = sent {
                 return Poll::Ready(Err(HandshakeError::Io(error)));
             }
@@ -71,7 +70,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> TlsStream<I> {
             if !session.is_handshaking() {
                 return Poll::Ready(Ok(()));
             }
-            match ready!(receive(&mut *io, &mut session, cx)) {
+            match ready!(receive(io, session, cx)) {
                 Ok(0) => {
                     let end = ErrorKind::UnexpectedEof.into();
                     return Poll::Ready(Err(HandshakeError::Io(end)));
@@ -87,9 +86,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> TlsStream<I> {
         self.session.get_mut()
     }
 
-    /// The stream beneath.
-    pub fn io(&mut self) -> &I {
-        self.io.get_mut()
+    /// Looks at the stream beneath.
+    pub fn with_io<T>(&self, look: impl FnOnce(&I) -> T) -> T {
+        look(&self.io.borrow())
     }
 }
 

@@ -3,6 +3,7 @@
 
 use proto::envoy::config::cluster::v3 as pb;
 use proto::envoy::config::cluster::v3::cluster::ClusterProtocolSelection;
+use proto::envoy::config::core::v3::UpstreamHttpProtocolOptions;
 use proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig, explicit_http_config,
@@ -37,6 +38,35 @@ pub(super) fn parse(
     out.common.max_requests_per_connection =
         out.common.max_requests_per_connection.or_else(|| old_max_requests(cluster));
     Ok(out)
+}
+
+/// Names that follow each request need a pool a name, which is not built; without TLS they mean
+/// nothing.
+///
+/// # Errors
+/// If they are asked for.
+pub(super) fn refuse_automatic_names(cluster: &pb::Cluster) -> Result<(), Problems> {
+    let old = cluster.upstream_http_protocol_options.as_ref();
+    refuse_automatic(old).at("upstream_http_protocol_options")?;
+    for (key, any) in &cluster.typed_extension_protocol_options {
+        let opened = extension::open(any)?;
+        let Body::Message(bytes) = opened.body else { continue };
+        if opened.message != OPTIONS {
+            continue;
+        }
+        let options: HttpProtocolOptions = extension::decode(&bytes)?;
+        refuse_automatic(options.upstream_http_protocol_options.as_ref())
+            .at("upstream_http_protocol_options")
+            .at_key("typed_extension_protocol_options", key)?;
+    }
+    Ok(())
+}
+
+fn refuse_automatic(options: Option<&UpstreamHttpProtocolOptions>) -> Result<(), Problems> {
+    let Some(options) = options else { return Ok(()) };
+    field::refuse(options.auto_sni, "auto_sni")?;
+    field::refuse(options.auto_san_validation, "auto_san_validation")?;
+    field::refuse(!options.override_auto_sni_header.is_empty(), "override_auto_sni_header")
 }
 
 fn old_max_requests(cluster: &pb::Cluster) -> Option<u32> {

@@ -15,6 +15,7 @@ use super::endpoint::{EndpointsConfig, HealthStatus};
 use super::http_protocol::{CommonHttpOptions, Http1Options, Http2Options};
 use super::metadata::Metadata;
 use super::source::ConfigSource;
+use super::tls::UpstreamTls;
 use crate::base::names::ClusterName;
 
 /// A cluster.
@@ -237,11 +238,13 @@ pub enum UpstreamProtocol {
 }
 
 /// The transport socket of upstream connections.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum UpstreamTransport {
     /// In the clear (`envoy.transport_sockets.raw_buffer`, the default).
     #[default]
     RawBuffer,
+    /// TLS (`envoy.transport_sockets.tls`).
+    Tls(Arc<UpstreamTls>),
 }
 
 impl Default for Thresholds {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proto::envoy::config::cluster::v3 as pb;
 use proto::envoy::config::cluster::v3::circuit_breakers::Thresholds as PbThresholds;
-use proto::envoy::config::core::v3::{RoutingPriority, TransportSocket};
+use proto::envoy::config::core::v3::RoutingPriority;
 
 use super::{
     CircuitBreakers, ClusterConfig, Discovery, RetryBudget, Thresholds, UpstreamTransport,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::resource::ParseCx;
-use crate::config::{address, extension, field, metadata};
+use crate::config::{address, field, metadata, tls};
 
 /// `connect_timeout` where none is written.
 const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
@@ -36,10 +36,9 @@ pub fn parse(cluster: pb::Cluster, cx: &ParseCx<'_>) -> Result<ClusterConfig, Pr
     let balancing = all.keep(lb::parse(&cluster));
     let lb_common = all.keep(lb::parse_common(cluster.common_lb_config.clone()));
     let http = all.keep(http::parse(&cluster, cx));
+    let transport = all.keep(parse_transport(&cluster, cx));
     let breakers = all.keep(parse_breakers(cluster.circuit_breakers).at("circuit_breakers"));
     let connect_timeout = all.keep(field::duration(cluster.connect_timeout, "connect_timeout"));
-    let transport = cluster.transport_socket.as_ref();
-    all.keep(parse_transport(transport).at("transport_socket"));
     all.finish()?;
     let parts = found.zip(balancing).zip(lb_common).zip(http).zip(breakers);
     // The collector is clean, so each of them is there.
@@ -60,7 +59,7 @@ pub fn parse(cluster: pb::Cluster, cx: &ParseCx<'_>) -> Result<ClusterConfig, Pr
             BUFFER_LIMIT_BYTES_DEFAULT,
         ),
         tcp_keepalive: options.tcp_keepalive.map(address::parse_keepalive),
-        transport: UpstreamTransport::RawBuffer,
+        transport: transport.unwrap_or_default(),
         metadata: Arc::new(metadata::parse(cluster.metadata)),
         ignore_health_on_host_removal: cluster.ignore_health_on_host_removal,
         wait_for_warm_on_init: field::flag(cluster.wait_for_warm_on_init, warm_default),
@@ -94,24 +93,16 @@ fn refuse_unbuilt(cluster: &pb::Cluster) -> Result<(), Problems> {
     all.finish()
 }
 
-fn parse_transport(socket: Option<&TransportSocket>) -> Result<(), Problems> {
-    socket.map_or(Ok(()), raw_buffer_only)
-}
-
-/// The one transport socket that is built; the others are refused by name.
-fn raw_buffer_only(socket: &TransportSocket) -> Result<(), Problems> {
-    use proto::envoy::config::core::v3::transport_socket::ConfigType::TypedConfig;
-    let Some(TypedConfig(any)) = &socket.config_type else {
-        return match socket.name.as_str() {
-            "envoy.transport_sockets.raw_buffer" => Ok(()),
-            name => Err(extension::unknown("transport socket", name, "").into()),
-        };
-    };
-    let opened = extension::open(any).at("typed_config")?;
-    match opened.message.as_str() {
-        "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer" => Ok(()),
-        message => Err(extension::unknown("transport socket", &socket.name, message).into()),
-    }
+fn parse_transport(cluster: &pb::Cluster, cx: &ParseCx<'_>) -> Result<UpstreamTransport, Problems> {
+    let socket = cluster.transport_socket.as_ref();
+    let tls = socket.map(|socket| tls::parse::parse_upstream(socket, cx)).transpose();
+    Ok(match tls.at("transport_socket")?.flatten() {
+        None => UpstreamTransport::RawBuffer,
+        Some(tls) => {
+            http::refuse_automatic_names(cluster)?;
+            UpstreamTransport::Tls(Arc::new(tls))
+        }
+    })
 }
 
 fn parse_breakers(breakers: Option<pb::CircuitBreakers>) -> Result<CircuitBreakers, Problems> {

@@ -185,7 +185,7 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
         &["scheme_to_overwrite", "match_upstream"],
         &[],
     ),
-    // Server name and certificate names matter to TLS alone, which is refused.
+    // Server name and certificate names matter to TLS alone, and are refused beside it.
     (
         "envoy.config.core.v3.UpstreamHttpProtocolOptions",
         &["auto_sni", "auto_san_validation", "override_auto_sni_header"],

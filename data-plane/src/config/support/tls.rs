@@ -28,6 +28,19 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
         &[],
     ),
     (
+        tls!("UpstreamTlsContext"),
+        &[
+            "common_tls_context",
+            "sni",
+            "auto_host_sni",
+            "auto_sni_san_validation",
+            "allow_renegotiation",
+            "max_session_keys",
+            "enforce_rsa_key_usage",
+        ],
+        &[],
+    ),
+    (
         tls!("CommonTlsContext"),
         &[
             "tls_params",

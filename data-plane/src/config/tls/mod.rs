@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
-use rustls_pki_types::{CertificateDer, TrustAnchor};
+use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor};
 
 pub use secrets::{STATIC_SECRET, Secrets};
 
@@ -31,6 +31,17 @@ pub struct DownstreamTls {
     pub tickets: bool,
     /// The client's order of cipher suites decides.
     pub prefer_client_ciphers: bool,
+}
+
+/// `UpstreamTlsContext`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamTls {
+    /// What both sides have; at most one certificate.
+    pub common: CommonTls,
+    /// The name that is asked for.
+    pub sni: Option<ServerName<'static>>,
+    /// Sessions that are kept for resumption.
+    pub max_session_keys: u32,
 }
 
 /// `CommonTlsContext`.

@@ -80,6 +80,8 @@ const CURVES_LEFT_OUT: [&str; 2] = ["P-521", "X25519Kyber768Draft00"];
 /// Highest version where none is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MaxVersion {
+    /// Clients, as in Envoy.
+    Tls12,
     /// Servers.
     Tls13,
 }
@@ -92,8 +94,11 @@ pub(super) fn parse(message: TlsParameters, max: MaxVersion) -> Result<TlsParams
     field::refuse(!message.signature_algorithms.is_empty(), "signature_algorithms")?;
     field::refuse(!message.compliance_policies.is_empty(), "compliance_policies")?;
     let lowest = bound(message.tls_minimum_protocol_version, "tls_minimum_protocol_version", 12)?;
-    let MaxVersion::Tls13 = max;
-    let highest = bound(message.tls_maximum_protocol_version, "tls_maximum_protocol_version", 13)?;
+    let max = match max {
+        MaxVersion::Tls12 => 12,
+        MaxVersion::Tls13 => 13,
+    };
+    let highest = bound(message.tls_maximum_protocol_version, "tls_maximum_protocol_version", max)?;
     let known: [(u8, &SupportedProtocolVersion); 2] =
         [(12, &version::TLS12), (13, &version::TLS13)];
     let versions = known.into_iter().filter(|(v, _)| (lowest..=highest).contains(v));

@@ -11,14 +11,19 @@ use proto::envoy::extensions::transport_sockets::tls::v3::downstream_tls_context
 };
 use proto::prost::Message as _;
 
+use rustls_pki_types::ServerName;
+
 use super::params::{self, MaxVersion};
-use super::{CertificateConfig, CommonTls, DownstreamTls, Validation, certificate, validation};
+use super::{
+    CertificateConfig, CommonTls, DownstreamTls, UpstreamTls, Validation, certificate, validation,
+};
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::extension::{self, Body};
 use crate::config::field;
 use crate::config::resource::ParseCx;
 
 const DOWNSTREAM: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+const UPSTREAM: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 
 /// The transport socket of a filter chain; `None` is in the clear.
@@ -29,6 +34,26 @@ pub(in crate::config) fn parse_downstream(
     socket: &TransportSocket,
     cx: &ParseCx<'_>,
 ) -> Result<Option<DownstreamTls>, Problems> {
+    parse_socket(socket, DOWNSTREAM, cx, |bytes| downstream(extension::decode(bytes)?, cx))
+}
+
+/// The transport socket of a cluster; `None` is in the clear.
+///
+/// # Errors
+/// As for [`parse_downstream`].
+pub(in crate::config) fn parse_upstream(
+    socket: &TransportSocket,
+    cx: &ParseCx<'_>,
+) -> Result<Option<UpstreamTls>, Problems> {
+    parse_socket(socket, UPSTREAM, cx, |bytes| upstream(extension::decode(bytes)?, cx))
+}
+
+fn parse_socket<T>(
+    socket: &TransportSocket,
+    wanted: &str,
+    cx: &ParseCx<'_>,
+    parse: impl FnOnce(&[u8]) -> Result<T, Problems>,
+) -> Result<Option<T>, Problems> {
     let Some(TypedConfig(any)) = &socket.config_type else {
         return match socket.name.as_str() {
             "envoy.transport_sockets.raw_buffer" => Ok(None),
@@ -36,14 +61,45 @@ pub(in crate::config) fn parse_downstream(
         };
     };
     let opened = extension::open_checked(any, cx).at("typed_config")?;
-    match (opened.message.as_str(), opened.body) {
-        (RAW_BUFFER, _) => Ok(None),
-        (DOWNSTREAM, Body::Message(bytes)) => {
-            let context = extension::decode(&bytes).at("typed_config")?;
-            downstream(context, cx).at("typed_config").map(Some)
+    match opened.body {
+        _ if opened.message == RAW_BUFFER => Ok(None),
+        Body::Message(bytes) if opened.message == wanted => {
+            parse(&bytes).at("typed_config").map(Some)
         }
-        (message, _) => Err(extension::unknown("transport socket", &socket.name, message).into()),
+        _ => Err(extension::unknown("transport socket", &socket.name, &opened.message).into()),
     }
+}
+
+fn upstream(context: pb::UpstreamTlsContext, cx: &ParseCx<'_>) -> Result<UpstreamTls, Problems> {
+    let mut all = Collector::default();
+    for (present, name) in [
+        (context.auto_host_sni, "auto_host_sni"),
+        (context.auto_sni_san_validation, "auto_sni_san_validation"),
+        (context.allow_renegotiation, "allow_renegotiation"),
+        (field::flag(context.enforce_rsa_key_usage, false), "enforce_rsa_key_usage"),
+    ] {
+        all.keep(field::refuse(present, name));
+    }
+    let common = context.common_tls_context.unwrap_or_default();
+    let common = parse_common(common, MaxVersion::Tls12, cx).at("common_tls_context");
+    let common = all.keep(common);
+    let sni = Some(context.sni).filter(|name| !name.is_empty()).map(|name| {
+        ServerName::try_from(name.clone()).map_err(|_| {
+            let must = "a DNS name or an address".into();
+            Problems::from(Reason::Invalid { got: format!("\"{name}\""), must })
+        })
+    });
+    let sni = all.keep(sni.transpose().at("sni"));
+    all.finish()?;
+    let (common, sni) = common.zip(sni).ok_or(Reason::Missing)?;
+    if common.certificates.len() > 1 {
+        // Envoy: "Multiple TLS certificates are not supported for client contexts".
+        let text = "a client has at most one certificate";
+        return Err(Reason::Rule(text.into()).into())
+            .at("tls_certificates")
+            .at("common_tls_context");
+    }
+    Ok(UpstreamTls { common, sni, max_session_keys: field::uint(context.max_session_keys, 1) })
 }
 
 fn downstream(
@@ -76,7 +132,7 @@ fn downstream(
         all.keep(field::refuse(present, name));
     }
     let common = context.common_tls_context.unwrap_or_default();
-    let common = all.keep(parse_common(common, cx).at("common_tls_context"));
+    let common = all.keep(parse_common(common, MaxVersion::Tls13, cx).at("common_tls_context"));
     all.finish()?;
     let common = common.ok_or(Reason::Missing)?;
     if common.certificates.is_empty() {
@@ -94,7 +150,11 @@ fn downstream(
     })
 }
 
-fn parse_common(common: pb::CommonTlsContext, cx: &ParseCx<'_>) -> Result<CommonTls, Problems> {
+fn parse_common(
+    common: pb::CommonTlsContext,
+    max: MaxVersion,
+    cx: &ParseCx<'_>,
+) -> Result<CommonTls, Problems> {
     let mut all = Collector::default();
     for (present, name) in [
         (common.custom_handshaker.is_some(), "custom_handshaker"),
@@ -105,7 +165,7 @@ fn parse_common(common: pb::CommonTlsContext, cx: &ParseCx<'_>) -> Result<Common
         all.keep(field::refuse(present, name));
     }
     let params = common.tls_params.unwrap_or_default();
-    let params = all.keep(params::parse(params, MaxVersion::Tls13).at("tls_params"));
+    let params = all.keep(params::parse(params, max).at("tls_params"));
     let sds = common.tls_certificate_sds_secret_configs;
     let certificates = all.keep(parse_certificates(common.tls_certificates, &sds, cx));
     let validation = all.keep(parse_validation(common.validation_context_type, cx));
