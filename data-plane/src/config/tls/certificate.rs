@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proto::envoy::extensions::transport_sockets::tls::v3 as pb;
-use rustls::InconsistentKeys;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -40,20 +40,18 @@ pub(super) fn parse(
     let chain = chain.at("certificate_chain")?;
     let key = field::required(message.private_key, "private_key")?;
     let key = data_source::parse(key, cx).and_then(|pem| private_key(&pem)).at("private_key")?;
-    let (dns_names, uris) = names(&chain[0]).at("certificate_chain")?;
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| unusable(&error))?;
-    Ok(CertificateConfig { key: Arc::new(key), dns_names, uris })
-}
-
-fn unusable(error: &rustls::Error) -> Problems {
-    let text = match error {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            "private_key does not belong to the first certificate of certificate_chain".to_owned()
-        }
-        other => format!("certificate_chain and private_key cannot be used: {other}"),
-    };
-    Reason::Rule(text).into()
+    let leaf = leaf(&chain[0]).at("certificate_chain")?;
+    let key = any_supported_type(&key).map_err(|error| {
+        let text = format!("private_key cannot be used: {error}");
+        Problems::from(Reason::Rule(text))
+    })?;
+    // Compared here and not by rustls, which reads no certificate of version 1.
+    if key.public_key().is_some_and(|public| *public != *leaf.public_key) {
+        let text = "private_key does not belong to the first certificate of certificate_chain";
+        return Err(Reason::Rule(text.into()).into());
+    }
+    let Leaf { dns_names, uris, .. } = leaf;
+    Ok(CertificateConfig { key: Arc::new(CertifiedKey::new(chain, key)), dns_names, uris })
 }
 
 /// The certificates of a PEM text, at least one.
@@ -85,24 +83,28 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Problems> {
     })
 }
 
-type Names = (Vec<Arc<str>>, Vec<Arc<str>>);
+/// What is needed of our own certificate.
+struct Leaf {
+    public_key: Vec<u8>,
+    dns_names: Vec<Arc<str>>,
+    uris: Vec<Arc<str>>,
+}
 
-/// DNS names and URIs of a certificate.
-fn names(der: &CertificateDer<'_>) -> Result<Names, Problems> {
+fn leaf(der: &CertificateDer<'_>) -> Result<Leaf, Problems> {
     let broken = |error: String| Reason::Invalid {
         got: format!("a certificate that cannot be read ({error})"),
         must: "an X.509 certificate".into(),
     };
     let (_, certificate) =
         X509Certificate::from_der(der).map_err(|error| broken(error.to_string()))?;
-    let (mut dns, mut uris): Names = Default::default();
+    let (mut dns_names, mut uris) = (Vec::new(), Vec::new());
     let names = certificate.subject_alternative_name().map_err(|e| broken(e.to_string()))?;
     for name in names.iter().flat_map(|extension| &extension.value.general_names) {
         match name {
-            GeneralName::DNSName(name) => dns.push(name.to_ascii_lowercase().into()),
+            GeneralName::DNSName(name) => dns_names.push(name.to_ascii_lowercase().into()),
             GeneralName::URI(uri) => uris.push((*uri).into()),
             _ => {}
         }
     }
-    Ok((dns, uris))
+    Ok(Leaf { public_key: certificate.public_key().raw.to_vec(), dns_names, uris })
 }
