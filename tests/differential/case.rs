@@ -59,6 +59,12 @@ pub(crate) struct Case {
     /// How many responses are read.
     #[serde(default = "one")]
     pub(crate) responses: usize,
+    /// What is said through a tunnel after the first response, and comes back.
+    #[serde(default)]
+    pub(crate) tunnel: Option<String>,
+    /// How many bytes come back, where it is not as many.
+    #[serde(default)]
+    pub(crate) hear: Option<usize>,
     /// Whether the client says that it sends no more.
     #[serde(default)]
     pub(crate) finish: bool,
@@ -165,6 +171,7 @@ impl Said {
         let then = match self.then.as_deref() {
             None => Then::Keep,
             Some("close") => Then::Close,
+            Some("echo") => Then::Echo,
             Some("hang") => Then::Hang,
             Some("reset") => Then::Reset,
             Some(other) => panic!("then: {other}"),

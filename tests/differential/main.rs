@@ -50,6 +50,7 @@ families!(
     rewrites,
     routing,
     timeouts,
+    upgrades,
     upstream,
     virtual_clusters,
 );

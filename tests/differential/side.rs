@@ -118,6 +118,14 @@ impl Side {
                 Err(error) => outcome.responses.push(ending(error.kind())),
             }
         }
+        if let Some(text) = &case.tunnel {
+            let said = connection.send(text.as_bytes());
+            let heard = said.and_then(|()| connection.exactly(case.hear.unwrap_or(text.len())));
+            outcome.responses.push(match heard {
+                Ok(bytes) => format!("through the tunnel: {}", String::from_utf8_lossy(&bytes)),
+                Err(error) => ending(error.kind()),
+            });
+        }
         if case.eof {
             outcome.responses.push(match connection.rest() {
                 Ok(rest) => format!("the end, after {} bytes", rest.len()),

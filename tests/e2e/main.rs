@@ -14,4 +14,5 @@ mod seed;
 mod streams;
 mod tls;
 mod tls_upstream;
+mod tunnels;
 mod zero_config;

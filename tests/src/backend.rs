@@ -35,6 +35,8 @@ pub enum When {
 pub enum Then {
     /// It ends, in order.
     Close,
+    /// What comes is sent back until the other side ends: a tunnel.
+    Echo,
     /// Nothing, and nothing more is answered.
     Hang,
     /// The next request is read.
@@ -184,10 +186,22 @@ fn serve(mut stream: TcpStream, script: &Script) -> Option<()> {
         }
         match reply.then {
             Then::Keep => {}
+            Then::Echo => return echo(&mut reader, &mut stream).ok(),
             Then::Hang => drop(reader.rest()),
             Then::Close => return stream.shutdown(Shutdown::Both).ok(),
             Then::Reset => return reset(&stream).ok(),
         }
+    }
+}
+
+/// Sends back what comes.
+fn echo(reader: &mut Reader<TcpStream>, stream: &mut TcpStream) -> io::Result<()> {
+    loop {
+        let bytes = reader.some()?;
+        if bytes.is_empty() {
+            return stream.shutdown(Shutdown::Both);
+        }
+        stream.write_all(&bytes)?;
     }
 }
 

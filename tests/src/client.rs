@@ -124,6 +124,23 @@ impl Connection {
         self.reader.head()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
+    /// A second handle, to read while this one sends; what this one read ahead stays here.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn clone_for_reading(&self) -> io::Result<Self> {
+        let reader = Reader::new(self.stream.try_clone()?);
+        Ok(Self { stream: self.stream.try_clone()?, reader })
+    }
+
+    /// Reads so many bytes of a tunnel.
+    ///
+    /// # Errors
+    /// What reading says, or that the connection ends before.
+    pub fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        self.reader.exactly(length)
+    }
+
     /// Reads until the other side ends the connection.
     ///
     /// # Errors

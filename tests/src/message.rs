@@ -96,6 +96,26 @@ impl<R: Read> Reader<R> {
         Ok(std::mem::take(&mut self.buffer))
     }
 
+    /// What comes next, however much it is; nothing at the connection's end.
+    ///
+    /// # Errors
+    /// What reading says.
+    pub fn some(&mut self) -> io::Result<Vec<u8>> {
+        if self.buffer.is_empty() {
+            self.fill()?;
+        }
+        Ok(std::mem::take(&mut self.buffer))
+    }
+
+    /// So many bytes.
+    ///
+    /// # Errors
+    /// What reading says, or that the connection ends before.
+    pub fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.length(length, &mut bytes).map(|()| bytes)
+    }
+
     fn chunked(&mut self, body: &mut Body) -> io::Result<()> {
         loop {
             let line = self.line()?;
@@ -187,7 +207,8 @@ pub fn request_framing(head: &Head) -> Framing {
 #[must_use]
 pub fn response_framing(method: &str, head: &Head) -> Framing {
     let status = head.status();
-    if method == "HEAD" || status < 200 || status == 204 || status == 304 {
+    let tunnel = method == "CONNECT" && (200..300).contains(&status);
+    if tunnel || method == "HEAD" || status < 200 || status == 204 || status == 304 {
         return Framing::Length(0);
     }
     announced(head).unwrap_or(Framing::UntilClose)

@@ -63,12 +63,40 @@ pub struct RequestHead {
     pub headers: HeaderMap,
     /// Nothing follows: no body, no trailers.
     pub ends: bool,
-    /// Protocol asked for by `Connection: upgrade` + `Upgrade`, or HTTP/2's `:protocol`, in lower
-    /// case.
+    /// Protocol asked for by `Connection: upgrade` + `Upgrade`, or HTTP/2's `:protocol`, as it
+    /// came; compared without case. `headers` has both fields then, for matchers, filters and
+    /// logs.
     pub upgrade: Option<HeaderValue>,
 }
 
 impl RequestHead {
+    /// The upgrade that is asked for, CONNECT included.
+    #[must_use]
+    pub fn wanted_upgrade(&self) -> Option<&str> {
+        if self.method == Method::CONNECT {
+            return Some("CONNECT");
+        }
+        // What is no text is the name of no upgrade.
+        self.upgrade.as_ref().map(|protocol| protocol.to_str().unwrap_or_default())
+    }
+
+    /// Whether WebSocket is the protocol asked for.
+    #[must_use]
+    pub fn wants_websocket(&self) -> bool {
+        let wanted = self.upgrade.as_ref();
+        wanted.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    }
+
+    /// Whether this answer makes a tunnel of the message exchange.
+    #[must_use]
+    pub fn tunnels(&self, status: StatusCode) -> bool {
+        match (&self.method, &self.upgrade) {
+            (&Method::CONNECT, _) => status.is_success(),
+            (_, Some(_)) => status == StatusCode::SWITCHING_PROTOCOLS,
+            (_, None) => false,
+        }
+    }
+
     /// Stands for a head of which nothing could be read.
     #[must_use]
     pub fn unknown(version: Version) -> Self {
@@ -249,7 +277,8 @@ pub enum ProtocolError {
     /// A field name with `_` where the configuration rejects it.
     #[error("header name with underscore")]
     UnderscoreHeader,
-    /// RFC 9110 §15.2.2: 101 without an upgrade asked for.
+    /// RFC 9110 §15.2.2: 101 without an upgrade asked for, before the request was complete, or
+    /// without saying to what.
     #[error("unexpected 101")]
     UnexpectedUpgrade,
     /// Bytes after a message that allows none.

@@ -106,14 +106,13 @@ impl Chains {
         &self.usual
     }
 
-    /// The chain for a request; `None` where its upgrade is not allowed.
+    /// The chain for an upgrade; `None` where it is not allowed. What the route says wins over the
+    /// manager's list, whose chain of that type is used all the same.
     #[must_use]
-    pub fn pick(&self, upgrade: Option<&str>) -> Option<&Arc<Chain>> {
-        let Some(wanted) = upgrade else { return Some(&self.usual) };
-        self.by_upgrade
-            .iter()
-            .find(|u| u.enabled && u.kind.eq_ignore_ascii_case(wanted))
-            .map(|u| &u.chain)
+    pub fn pick(&self, wanted: &str, route: Option<bool>) -> Option<&Arc<Chain>> {
+        let own = self.by_upgrade.iter().find(|u| u.kind.eq_ignore_ascii_case(wanted));
+        let enabled = route.unwrap_or_else(|| own.is_some_and(|u| u.enabled));
+        enabled.then(|| own.map_or(&self.usual, |u| &u.chain))
     }
 }
 

@@ -62,10 +62,12 @@ pub struct Exchange {
     pub asked_path: Option<HeaderValue>,
     /// What the client speaks.
     pub protocol: Version,
-    /// The client's last byte is here.
+    /// The client's last byte is here. A request for a tunnel never ends, as in Envoy.
     pub request_ended: bool,
     /// Its end as a stream that is not complete was counted.
     pub stream_reset: bool,
+    /// It asks for a tunnel, and a chain of the manager is for that.
+    pub upgraded: bool,
 }
 
 /// Moments of a request.

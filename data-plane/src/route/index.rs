@@ -22,6 +22,8 @@ pub(super) struct RouteIndex {
     folded: Radix<Places>,
     /// Routes that only a test of their own can decide.
     residual: Box<[u32]>,
+    /// Routes of CONNECT, which has no path and meets no other condition on one.
+    connect: Box<[u32]>,
 }
 
 /// Places of routes with one path text, each list in ascending order.
@@ -36,13 +38,16 @@ impl RouteIndex {
     pub(super) fn build(routes: &[RouteEntry]) -> Self {
         let mut sensitive: BTreeMap<Vec<u8>, Places> = BTreeMap::new();
         let mut folded: BTreeMap<Vec<u8>, Places> = BTreeMap::new();
-        let mut residual = Vec::new();
+        let (mut residual, mut connect) = (Vec::new(), Vec::new());
         for (route, at) in routes.iter().zip(0_u32..) {
             let (PathMatcher::Exact(text, case)
             | PathMatcher::Prefix(text, case)
             | PathMatcher::Segments(text, case)) = &route.matcher.path
             else {
-                residual.push(at);
+                match route.matcher.path {
+                    PathMatcher::Connect => connect.push(at),
+                    _ => residual.push(at),
+                }
                 continue;
             };
             let places = match case {
@@ -65,6 +70,7 @@ impl RouteIndex {
             sensitive: Radix::build(sensitive),
             folded: Radix::build(folded),
             residual: residual.into(),
+            connect: connect.into(),
         }
     }
 
@@ -78,10 +84,14 @@ impl RouteIndex {
         mut accept: impl FnMut(&RouteEntry, u32) -> Option<T>,
     ) -> Option<T> {
         let mut lists: SmallVec<[&[u32]; 8]> = SmallVec::new();
-        gather(&self.sensitive, path, Case::Sensitive, &mut lists);
-        gather(&self.folded, path, Case::Ignore, &mut lists);
+        if path.is_empty() {
+            lists.push(&self.connect);
+        } else {
+            gather(&self.sensitive, path, Case::Sensitive, &mut lists);
+            gather(&self.folded, path, Case::Ignore, &mut lists);
+        }
         let trees = lists.len();
-        if !self.residual.is_empty() {
+        if !self.residual.is_empty() && !path.is_empty() {
             lists.push(&self.residual);
         }
         loop {

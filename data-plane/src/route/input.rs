@@ -9,7 +9,7 @@ use crate::config::route::HeaderRef;
 pub struct RouteInput<'a> {
     /// `:authority`; `None` only where the version allows a request without one.
     pub authority: Option<&'a [u8]>,
-    /// `:path` with its query; empty if there is none (plain CONNECT): then no route matches.
+    /// `:path` with its query; empty if there is none: plain CONNECT, and nothing else.
     pub path: &'a [u8],
     /// `:method`.
     pub method: &'a [u8],

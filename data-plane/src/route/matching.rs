@@ -16,6 +16,8 @@ use crate::config::route::{
 /// Whether `path` (without query, sanitized) meets the route's path condition.
 pub(super) fn path_matches(matcher: &PathMatcher, path: &[u8]) -> bool {
     match matcher {
+        // Nothing else comes without a path (`RouteInput.path`).
+        PathMatcher::Connect => path.is_empty(),
         PathMatcher::Exact(want, case) => case.equal(path, want.as_bytes()),
         PathMatcher::Prefix(prefix, case) => case.starts_with(path, prefix.as_bytes()),
         PathMatcher::Regex(regex) => regex.is_match(path),

@@ -94,7 +94,9 @@ impl RouteRef<'_> {
             let append = self.forward().is_some_and(|forward| forward.append_x_forwarded_host);
             fields.set_host(host, append, original);
         }
-        let path = self.rewrite_path(fields.path.as_bytes());
+        // CONNECT has none, and gets none.
+        let path = Some(fields.path.as_bytes()).filter(|path| !path.is_empty());
+        let path = path.and_then(|path| self.rewrite_path(path));
         if let Some(path) = path.and_then(|path| HeaderValue::from_maybe_shared(path).ok()) {
             let old = std::mem::replace(fields.path, path);
             if original == OriginalHeaders::Add {
@@ -159,7 +161,7 @@ fn swap_matched(matcher: &PathMatcher, path: &[u8], to: &str) -> Vec<u8> {
         PathMatcher::Exact(text, _)
         | PathMatcher::Prefix(text, _)
         | PathMatcher::Segments(text, _) => text.len(),
-        PathMatcher::Regex(_) => path_before_query(path).len(),
+        PathMatcher::Connect | PathMatcher::Regex(_) => path_before_query(path).len(),
     };
     // A filter may have changed the path since the route was chosen.
     [to.as_bytes(), path.get(matched..).unwrap_or_default()].concat()

@@ -95,9 +95,6 @@ impl RouteTable {
         if must_use_tls(config.require_tls, input.headers)? {
             return self.at(RouteChoice { host, to: To::Tls });
         }
-        if input.path.is_empty() {
-            return None;
-        }
         let mut path = path_before_query(input.path);
         if self.config.path_parameters == PathParameters::Ignored {
             let end = path.iter().position(|&b| b == b';').unwrap_or(path.len());

@@ -64,8 +64,12 @@ pub(super) struct Opened {
 
 impl Opened {
     /// Begins an attempt, if the limits allow it. A pool without any may always try.
-    /// `protocol` is the counter of connections of its protocol.
-    pub(super) fn begin(owner: &Rc<Owner>, protocol: ClusterStat, pool: PoolIs) -> Option<Self> {
+    /// `protocol` is the counter of connections of its protocol, if it speaks one.
+    pub(super) fn begin(
+        owner: &Rc<Owner>,
+        protocol: Option<ClusterStat>,
+        pool: PoolIs,
+    ) -> Option<Self> {
         let breakers = &owner.cluster.config().circuit_breakers;
         let of_host = owner.host.stats.cx_active.load(std::sync::atomic::Ordering::Relaxed);
         let host_full = owner.priority == RoutingPriority::Default
@@ -80,7 +84,9 @@ impl Opened {
         owner.host.stats.connection_begun();
         owner.inc(ClusterStat::UpstreamCxTotal);
         owner.inc(ClusterStat::UpstreamCxActive);
-        owner.inc(protocol);
+        if let Some(protocol) = protocol {
+            owner.inc(protocol);
+        }
         Some(Self {
             owner: Rc::clone(owner),
             born: clock::now(),

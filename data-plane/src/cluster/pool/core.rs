@@ -75,6 +75,16 @@ pub(super) type Opening<C> = Pin<Box<dyn Future<Output = Result<C, ConnectError>
 /// Between two sweeps, unless a timer is due before.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What the connections of a pool carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Payload {
+    /// The protocol of the cluster.
+    #[default]
+    Http,
+    /// Bytes alone: the payload of a CONNECT that ends here.
+    Raw,
+}
+
 /// Rules of a pool.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
@@ -86,6 +96,8 @@ pub(super) struct Rules {
     pub(super) max_requests: Option<u32>,
     /// Requests that a connection in the making is expected to carry at once.
     pub(super) expected_streams: u32,
+    /// What its connections carry.
+    pub(super) payload: Payload,
 }
 
 /// A connection in a pool.
@@ -328,7 +340,8 @@ impl<C: Conn> Pool<C> {
             }
             if inner.open + inner.connecting == 0 { PoolIs::Empty } else { PoolIs::InUse }
         };
-        let Some(opened) = Opened::begin(&self.owner, C::TOTAL, state) else { return };
+        let protocol = (self.rules.payload == Payload::Http).then_some(C::TOTAL);
+        let Some(opened) = Opened::begin(&self.owner, protocol, state) else { return };
         self.inner.borrow_mut().connecting += 1;
         let (pool, opening) = (Rc::clone(self), (self.opener)());
         // The attempt runs on when the request that caused it gives up, as in Envoy; its own

@@ -14,6 +14,10 @@ use crate::codec::{RequestHead, ResponseEvent, Sink, Source, Upstream as _};
 use crate::config::cluster::ClusterConfig;
 use crate::telemetry::stats::Registry;
 
+fn lease_cx(downstream: Version) -> LeaseCx {
+    LeaseCx { priority: RoutingPriority::Default, downstream, payload: Payload::Http }
+}
+
 struct Rig {
     pools: Rc<Pools>,
     cluster: Arc<Cluster>,
@@ -29,7 +33,7 @@ impl Rig {
 
     async fn lease(&self) -> Result<H1Lease, LeaseError> {
         let host = self.pools.upstream(&self.cluster).pick(None).unwrap();
-        let cx = LeaseCx { priority: RoutingPriority::Default, downstream: Version::Http11 };
+        let cx = lease_cx(Version::Http11);
         match host.lease(cx).await? {
             Lease::H1(lease) => Ok(lease),
             Lease::H2(_) => panic!("HTTP/1 was asked for"),
@@ -229,7 +233,7 @@ impl Rig {
 
     async fn h2_get(&self) {
         let host = self.pools.upstream(&self.cluster).pick(None).unwrap();
-        let cx = LeaseCx { priority: RoutingPriority::Default, downstream: Version::Http2 };
+        let cx = lease_cx(Version::Http2);
         let Lease::H2(mut lease) = host.lease(cx).await.unwrap() else {
             panic!("HTTP/2 was asked for")
         };

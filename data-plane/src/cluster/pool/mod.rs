@@ -9,7 +9,8 @@
 //! ```ignore
 //! let upstream = pools.upstream(cluster);
 //! let host = upstream.pick(None).ok_or(NoHost)?;
-//! let lease = host.lease(LeaseCx { priority, downstream: head.version }).await?;
+//! let cx = LeaseCx { priority, downstream: head.version, payload: Payload::Http };
+//! let lease = host.lease(cx).await?;
 //! ```
 
 mod account;
@@ -35,6 +36,7 @@ pub use h2::H2Conn;
 pub use lease::{LeaseError, Reuse};
 
 use self::account::Owner;
+pub use self::core::Payload;
 use self::core::{Conn, Opening, Pool, Rules, SWEEP_INTERVAL};
 use self::h1::H1;
 use self::h2::H2;
@@ -76,6 +78,8 @@ pub struct LeaseCx {
     pub priority: RoutingPriority,
     /// What the client speaks, for `use_downstream_protocol_config`.
     pub downstream: Version,
+    /// What the connection is to carry.
+    pub payload: Payload,
 }
 
 /// What a worker's pools share.
@@ -289,6 +293,8 @@ pub struct HostPool {
     h1_options: Rc<ClientOptions>,
     h2_options: Rc<codec::h2::Options>,
     h1: RefCell<SmallVec<[Rc<Pool<H1>>; 1]>>,
+    /// Connections without a protocol, each for one exchange: never those of `h1`.
+    raw: RefCell<SmallVec<[Rc<Pool<H1>>; 1]>>,
     h2: RefCell<SmallVec<[Rc<Pool<H2>>; 1]>>,
 }
 
@@ -301,6 +307,7 @@ impl HostPool {
             h1_options: Rc::clone(&upstream.h1),
             h2_options: Rc::clone(&upstream.h2),
             h1: RefCell::default(),
+            raw: RefCell::default(),
             h2: RefCell::default(),
         }
     }
@@ -314,6 +321,9 @@ impl HostPool {
     /// A connection or stream for a request, at once or later. The limits on requests, pending
     /// requests and connections of the cluster are applied, and given back with the lease.
     pub fn lease(&self, cx: LeaseCx) -> Leasing {
+        if cx.payload == Payload::Raw {
+            return Leasing::H1(self.h1_pool(cx.priority, Payload::Raw).lease());
+        }
         let http2 = match &self.cluster.config().http.protocol {
             UpstreamProtocol::Http1(_) => false,
             UpstreamProtocol::Http2(_) => true,
@@ -322,22 +332,27 @@ impl HostPool {
         if http2 {
             Leasing::H2(self.h2_pool(cx.priority).lease())
         } else {
-            Leasing::H1(self.h1_pool(cx.priority).lease())
+            Leasing::H1(self.h1_pool(cx.priority, Payload::Http).lease())
         }
     }
 
-    fn h1_pool(&self, priority: RoutingPriority) -> Rc<Pool<H1>> {
-        pool_of(&mut self.h1.borrow_mut(), priority, || {
+    fn h1_pool(&self, priority: RoutingPriority, payload: Payload) -> Rc<Pool<H1>> {
+        let pools = match payload {
+            Payload::Http => &self.h1,
+            Payload::Raw => &self.raw,
+        };
+        pool_of(&mut pools.borrow_mut(), priority, || {
             let (options, buffers) = (&self.h1_options, &self.shared.buffers);
             let opener = h1::opener(self.dialer(Offer::Http1), options, buffers);
-            self.pool(priority, 1, opener)
+            self.pool(priority, 1, payload, opener)
         })
     }
 
     fn h2_pool(&self, priority: RoutingPriority) -> Rc<Pool<H2>> {
         pool_of(&mut self.h2.borrow_mut(), priority, || {
             let opener = h2::opener(self.dialer(Offer::Http2), &self.h2_options);
-            self.pool(priority, self.h2_options.max_concurrent_streams, opener)
+            let streams = self.h2_options.max_concurrent_streams;
+            self.pool(priority, streams, Payload::Http, opener)
         })
     }
 
@@ -352,6 +367,7 @@ impl HostPool {
         &self,
         priority: RoutingPriority,
         expected_streams: u32,
+        payload: Payload,
         opener: Box<dyn Fn() -> Opening<C>>,
     ) -> Rc<Pool<C>> {
         let owner = Owner {
@@ -366,6 +382,7 @@ impl HostPool {
             max_age: common.max_connection_duration,
             max_requests: common.max_requests_per_connection,
             expected_streams,
+            payload,
         };
         Pool::new(Rc::new(owner), rules, opener, Rc::clone(&self.shared.sweeper))
     }
@@ -373,16 +390,19 @@ impl HostPool {
     /// No connection made so far takes another request.
     fn drain(&self) {
         self.h1.borrow().iter().for_each(|pool| pool.drain());
+        self.raw.borrow().iter().for_each(|pool| pool.drain());
         self.h2.borrow().iter().for_each(|pool| pool.drain());
     }
 
     fn is_empty(&self) -> bool {
         self.h1.borrow().iter().all(|pool| pool.is_empty())
+            && self.raw.borrow().iter().all(|pool| pool.is_empty())
             && self.h2.borrow().iter().all(|pool| pool.is_empty())
     }
 
     fn sweep(&self, now: Instant) -> Option<Instant> {
-        let (h1, h2) = (self.h1.borrow().clone(), self.h2.borrow().clone());
+        let (mut h1, h2) = (self.h1.borrow().clone(), self.h2.borrow().clone());
+        h1.extend(self.raw.borrow().iter().cloned());
         let h1 = h1.iter().filter_map(|pool| pool.sweep(now)).min();
         let h2 = h2.iter().filter_map(|pool| pool.sweep(now)).min();
         h1.into_iter().chain(h2).min()

@@ -70,8 +70,13 @@ struct Rig {
     streams: u32,
 }
 
-const RULES: Rules =
-    Rules { idle_timeout: None, max_age: None, max_requests: None, expected_streams: 1 };
+const RULES: Rules = Rules {
+    idle_timeout: None,
+    max_age: None,
+    max_requests: None,
+    expected_streams: 1,
+    payload: Payload::Http,
+};
 
 impl Rig {
     fn new(thresholds: Thresholds, rules: Rules) -> Self {

@@ -9,7 +9,7 @@
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
 
 use super::ClientOptions;
 use super::encode;
@@ -20,8 +20,8 @@ use super::wire::Wire;
 use super::write::BodyWriter;
 use crate::codec::io::{BufferPool, Io};
 use crate::codec::{
-    BodyError, BodyPart, Outgoing, ProtocolError, RequestHead, ResponseEvent, Sink, Source,
-    Upstream,
+    BodyError, BodyPart, Outgoing, ProtocolError, RequestHead, ResponseEvent, ResponseHead, Sink,
+    Source, Upstream, Version,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ enum Phase {
     Idle,
     /// The answer's head is awaited.
     Waiting,
+    /// Raw bytes go both ways; nobody was told yet.
+    Raw,
     /// The answer's body comes, or came.
     Answer,
     /// Of no more use.
@@ -90,12 +92,22 @@ impl<I: Io> ClientConn<I> {
         let (framing, announce) = framing::send_request(head, said.length);
         encode::end_request(out, head, announce, case);
         self.writer.reset();
-        if self.asked.may_tunnel() && framing == Framing::Tunnel {
+        let empty = matches!(framing, Framing::Tunnel | Framing::Length(0));
+        if self.asked.may_tunnel() && empty {
             self.writer.hold();
         } else {
             self.writer.start(framing, head.ends);
         }
         self.reader.start(Framing::Empty, false);
+    }
+
+    /// Starts an exchange of raw bytes on a connection that carried nothing yet (CONNECT that ends
+    /// here); [`Self::poll_head`] gives the 200 that the client is to get.
+    pub fn start_raw(&mut self) {
+        self.asked = Asked::Connect;
+        self.phase = Phase::Raw;
+        self.writer.start(Framing::Tunnel, false);
+        self.reader.start(Framing::Tunnel, false);
     }
 
     fn break_off(&mut self) {
@@ -108,6 +120,10 @@ impl<I: Io> ClientConn<I> {
     /// # Errors
     /// No answer comes; [`Self::answered`] tells whether anything of one came.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseEvent, BodyError>> {
+        if self.phase == Phase::Raw {
+            self.phase = Phase::Answer;
+            return Poll::Ready(Ok(ResponseEvent::Head(connected())));
+        }
         loop {
             if self.phase != Phase::Waiting {
                 return Poll::Ready(Err(BodyError::Closed));
@@ -160,7 +176,10 @@ impl<I: Io> ClientConn<I> {
 
     fn head(&mut self, parsed: super::ParsedResponse) -> Result<ResponseEvent, BodyError> {
         let status = parsed.head.status;
-        if status == StatusCode::SWITCHING_PROTOCOLS && self.asked != Asked::Upgrade {
+        let agreed = self.asked == Asked::Upgrade
+            && self.writer.complete()
+            && parsed.head.headers.contains_key(header::UPGRADE);
+        if status == StatusCode::SWITCHING_PROTOCOLS && !agreed {
             return Err(self.refuse(ProtocolError::UnexpectedUpgrade));
         }
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
@@ -179,10 +198,10 @@ impl<I: Io> ClientConn<I> {
         let over = match self.phase {
             Phase::Idle => true,
             Phase::Answer => self.reader.done() && self.request_sent(),
-            Phase::Waiting | Phase::Broken => false,
+            Phase::Waiting | Phase::Raw | Phase::Broken => false,
         };
         over && self.keep_alive
-            && !self.reader.tunnel()
+            && !self.asked_for_tunnel()
             && self.wire.rbuf.is_empty()
             && !self.wire.eof
             && !self.wire.dead
@@ -205,6 +224,13 @@ impl<I: Io> ClientConn<I> {
         self.wire.io.poll_readable(cx).map(|_| ())
     }
 
+    /// Whether the request asked for a tunnel. Whatever was answered, nobody knows what the peer
+    /// takes the connection for: it carries no other request.
+    #[must_use]
+    pub fn asked_for_tunnel(&self) -> bool {
+        self.asked.may_tunnel()
+    }
+
     /// Whether the connection carries raw bytes (after 101, or 2xx to CONNECT).
     #[must_use]
     pub fn is_tunnel(&self) -> bool {
@@ -222,6 +248,12 @@ impl<I: Io> ClientConn<I> {
     pub fn io(&self) -> &I {
         &self.wire.io
     }
+}
+
+/// The answer to a CONNECT that ends here.
+fn connected() -> ResponseHead {
+    let (version, headers) = (Version::Http11, HeaderMap::new());
+    ResponseHead { status: StatusCode::OK, version, headers, ends: false }
 }
 
 impl<I: Io> Upstream for ClientConn<I> {

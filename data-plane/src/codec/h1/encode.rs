@@ -22,7 +22,7 @@ pub(super) enum Persistence {
     Close,
     /// `connection: keep-alive`, for HTTP/1.0.
     KeepAlive,
-    /// `connection: upgrade`.
+    /// `connection: upgrade`, as the upstream said it, and `upgrade`.
     Upgrade,
 }
 
@@ -70,10 +70,23 @@ pub(super) fn end_request(
 ) {
     announced(out, announce, case);
     if let Some(protocol) = &head.upgrade {
-        connection(out, Persistence::Upgrade, case);
-        field(out, "upgrade", protocol.as_bytes(), case);
+        upgrade(out, &head.headers, Some(protocol), case);
     }
     out.put_slice(b"\r\n");
+}
+
+/// The two fields of an upgrade, `connection` as the peer wrote it.
+fn upgrade(
+    out: &mut BytesMut,
+    headers: &HeaderMap,
+    protocol: Option<&HeaderValue>,
+    case: NameCase,
+) {
+    let said = headers.get(header::CONNECTION).map_or(&b"upgrade"[..], HeaderValue::as_bytes);
+    field(out, "connection", said, case);
+    if let Some(protocol) = protocol {
+        field(out, "upgrade", protocol.as_bytes(), case);
+    }
 }
 
 /// Writes a response's head but its end, for a client of that version.
@@ -100,11 +113,10 @@ pub(super) fn end_response(
     case: NameCase,
 ) {
     announced(out, announce, case);
-    connection(out, persistence, case);
-    if persistence == Persistence::Upgrade
-        && let Some(protocol) = head.headers.get(header::UPGRADE)
-    {
-        field(out, "upgrade", protocol.as_bytes(), case);
+    if persistence == Persistence::Upgrade {
+        upgrade(out, &head.headers, head.headers.get(header::UPGRADE), case);
+    } else {
+        connection(out, persistence, case);
     }
     out.put_slice(b"\r\n");
 }
@@ -155,10 +167,9 @@ fn announced(out: &mut BytesMut, announce: Announce, case: NameCase) {
 
 fn connection(out: &mut BytesMut, persistence: Persistence, case: NameCase) {
     let value: &[u8] = match persistence {
-        Persistence::Default => return,
+        Persistence::Default | Persistence::Upgrade => return,
         Persistence::Close => b"close",
         Persistence::KeepAlive => b"keep-alive",
-        Persistence::Upgrade => b"upgrade",
     };
     field(out, "connection", value, case);
 }

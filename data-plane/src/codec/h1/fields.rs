@@ -61,11 +61,11 @@ pub(super) struct Hop {
     pub close: bool,
     /// `keep-alive` was named.
     pub keep_alive: bool,
-    /// `upgrade` was named.
-    pub upgrade: bool,
     /// `te` had `trailers`.
     pub te_trailers: bool,
     protocol: Option<HeaderValue>,
+    /// The `Connection` line that named `upgrade`.
+    connection: Option<HeaderValue>,
     named: SmallVec<[HeaderName; 2]>,
     tokens: usize,
 }
@@ -80,7 +80,7 @@ impl Hop {
     /// A `Connection` line that names what it may not.
     pub(super) fn take(&mut self, kind: Special, value: &HeaderValue) -> Result<(), ProtocolError> {
         match kind {
-            Special::Connection => return self.connection(value.as_bytes()),
+            Special::Connection => return self.connection(value),
             Special::ContentLength => self.framing.content_length(value.as_bytes()),
             Special::TransferEncoding => self.framing.transfer_encoding(value.as_bytes()),
             Special::ProxyConnection => {
@@ -97,8 +97,8 @@ impl Hop {
         Ok(())
     }
 
-    fn connection(&mut self, value: &[u8]) -> Result<(), ProtocolError> {
-        for token in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+    fn connection(&mut self, value: &HeaderValue) -> Result<(), ProtocolError> {
+        for token in value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii) {
             if token.is_empty() {
                 continue;
             }
@@ -111,7 +111,7 @@ impl Hop {
             } else if token.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if token.eq_ignore_ascii_case(b"upgrade") {
-                self.upgrade = true;
+                self.connection = Some(value.clone());
             } else {
                 self.name(token)?;
             }
@@ -135,26 +135,29 @@ impl Hop {
     }
 
     fn protocol(&mut self, value: &HeaderValue) {
-        let text = value.as_bytes().to_ascii_lowercase();
-        // h2c is never offered on (RFC 9113 §3.1 removed it); Envoy drops it always.
-        let others: Vec<&[u8]> = text
-            .split(|&b| b == b',')
-            .map(<[u8]>::trim_ascii)
-            .filter(|p| !p.is_empty() && *p != b"h2c")
-            .collect();
-        if others.is_empty() {
+        // h2c is never offered on (RFC 9113 §3.1 removed it); Envoy drops it always. In a list it
+        // stays: no configuration allows a list.
+        if value.is_empty() || value.as_bytes().eq_ignore_ascii_case(b"h2c") {
             return;
         }
-        let joined = others.join(&b", "[..]);
-        // A second line is no protocol that anyone could choose; the first one stands.
-        if self.protocol.is_none() {
-            self.protocol = HeaderValue::from_bytes(&joined).ok();
-        }
+        self.protocol = match self.protocol.take() {
+            None => Some(value.clone()),
+            Some(first) => {
+                let lines = [first.as_bytes(), b",", value.as_bytes()].concat();
+                HeaderValue::from_maybe_shared(bytes::Bytes::from(lines)).ok()
+            }
+        };
     }
 
-    /// The protocol to upgrade to, if `Connection: upgrade` and `Upgrade` both say so.
-    pub(super) fn upgrade_to(&mut self) -> Option<HeaderValue> {
-        if self.upgrade { self.protocol.take() } else { None }
+    /// What to upgrade to, if `Connection: upgrade` and `Upgrade` both say so, with the line of
+    /// `Connection`. Where that named fields of one hop too, they do not go on, and it names them
+    /// no longer.
+    pub(super) fn upgrade_to(&mut self) -> Option<(HeaderValue, HeaderValue)> {
+        let (connection, protocol) = (self.connection.take()?, self.protocol.take()?);
+        match self.named.is_empty() {
+            true => Some((connection, protocol)),
+            false => Some((HeaderValue::from_static("Upgrade"), protocol)),
+        }
     }
 
     /// Removes what the `Connection` lines named and puts back what stays of `te`.

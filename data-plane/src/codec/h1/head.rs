@@ -270,8 +270,10 @@ fn complete(
     if head.authority.is_none() && head.version == Version::Http10 {
         head.authority.clone_from(&opts.default_host_for_http_10);
     }
-    if head.version == Version::Http11 {
-        head.upgrade = hop.upgrade_to();
+    // With chunks nobody could say where the request ends and the tunnel begins: no upgrade then.
+    let upgradable = head.version == Version::Http11 && head.method != Method::CONNECT;
+    if upgradable && framing != Framing::Chunked {
+        upgrade_fields(&mut hop, &mut head.headers, &mut head.upgrade);
     }
     let body = !matches!(framing, Framing::Empty | Framing::Length(0));
     head.ends = !body && !Asked::of(head).may_tunnel();
@@ -283,6 +285,15 @@ fn complete(
         return Err(ProtocolError::MissingHost);
     }
     Ok((framing, persistent && !hop.close && !hop.framing.conflict()))
+}
+
+/// Puts the two fields that ask for an upgrade, or agree to it, among the others.
+fn upgrade_fields(hop: &mut Hop, headers: &mut HeaderMap, upgrade: &mut Option<HeaderValue>) {
+    if let Some((connection, protocol)) = hop.upgrade_to() {
+        headers.insert(header::CONNECTION, connection);
+        headers.insert(header::UPGRADE, protocol.clone());
+        *upgrade = Some(protocol);
+    }
 }
 
 fn bytes_of_length(framing: Framing) -> Option<u64> {
@@ -392,14 +403,10 @@ fn answer(
 ) -> Result<ParsedResponse, ProtocolError> {
     let mut hop = Hop::default();
     let mut length = None;
-    let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    let mut upgrade = None;
     gather(bytes, spans, spare, &mut head.headers, |kind, value| {
         hop.take(kind, &value)?;
-        match kind {
-            Special::ContentLength => length = Some(value),
-            Special::Upgrade if switching => upgrade = Some(value),
-            _ => {}
+        if kind == Special::ContentLength {
+            length = Some(value);
         }
         Ok(())
     })?;
@@ -413,8 +420,8 @@ fn answer(
     // `te` means nothing in an answer.
     hop.te_trailers = false;
     hop.apply(&mut head.headers);
-    if let Some(upgrade) = upgrade {
-        head.headers.insert(header::UPGRADE, upgrade);
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        upgrade_fields(&mut hop, &mut head.headers, &mut None);
     }
     head.ends = matches!(framing, Framing::Empty | Framing::Length(0));
     let persistent = match head.version {

@@ -213,6 +213,11 @@ impl BodyWriter {
         self.state == State::Done
     }
 
+    /// Whether nothing of the message's own is due any more: what follows belongs to a tunnel.
+    pub(super) fn complete(&self) -> bool {
+        matches!(self.state, State::Held | State::Length(0) | State::Done)
+    }
+
     pub(super) fn broken(&self) -> bool {
         self.state == State::Broken
     }

@@ -33,7 +33,12 @@ pub(super) fn request_in(
         error.get_or_insert(e);
     }
     join_cookies(&mut headers);
-    let protocol = extensions.get::<Protocol>().map(|p| value(&p.as_str().to_ascii_lowercase()));
+    let protocol = extensions.get::<Protocol>().map(|p| value(p.as_str()));
+    if let Some(protocol) = &protocol {
+        // As HTTP/1 says it: matchers, filters and logs know one form.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol.clone());
+    }
     let connect = method == Method::CONNECT && protocol.is_none();
     let path = match uri.path_and_query() {
         Some(path) if !connect => value(path.as_str()),

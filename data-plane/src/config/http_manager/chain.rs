@@ -105,7 +105,19 @@ pub(super) fn parse_upgrades(
     all.finish().map(|()| out)
 }
 
+/// A type of upgrade that is built, in the list of a manager or of a route.
+///
+/// # Errors
+/// CONNECT-UDP is not: its payload are datagrams in capsules, and no bytes.
+pub fn check_upgrade_type(upgrade_type: &str) -> Result<(), Problems> {
+    if upgrade_type.eq_ignore_ascii_case("connect-udp") {
+        return Err(Reason::NotSupported { what: format!("upgrade type {upgrade_type}") }.into());
+    }
+    Ok(())
+}
+
 fn parse_upgrade(upgrade: PbUpgrade, cx: &ParseCx<'_>) -> Result<UpgradeConfig, Problems> {
+    check_upgrade_type(&upgrade.upgrade_type).at("upgrade_type")?;
     let filters = match upgrade.filters.is_empty() {
         true => None,
         false => Some(parse(upgrade.filters, "filters", cx)?),

@@ -15,6 +15,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use ipnet::IpNet;
 
+pub use chain::check_upgrade_type;
+
 use super::access_log::AccessLogConfig;
 use super::extension::ExtensionConfig;
 use super::format::FormatConfig;

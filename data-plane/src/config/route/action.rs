@@ -57,6 +57,45 @@ pub struct Forward {
     pub hash_policies: Vec<HashPolicy>,
     /// `metadata_match`, for subset balancing.
     pub metadata_match: Metadata,
+    /// `upgrade_configs`.
+    pub upgrades: RouteUpgrades,
+}
+
+/// What a route says about upgrades (`RouteAction.upgrade_configs`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteUpgrades {
+    /// The word of the route; it wins over the connection manager's.
+    pub types: Box<[RouteUpgrade]>,
+    /// Who answers CONNECT (`connect_config`).
+    pub connect: ConnectMode,
+}
+
+impl RouteUpgrades {
+    /// The route's word about an upgrade, compared without case; `None` leaves the manager's.
+    #[must_use]
+    pub fn allows(&self, upgrade_type: &str) -> Option<bool> {
+        let found = self.types.iter().find(|u| u.upgrade_type.eq_ignore_ascii_case(upgrade_type));
+        found.map(|upgrade| upgrade.enabled)
+    }
+}
+
+/// `RouteAction.UpgradeConfig`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteUpgrade {
+    /// `upgrade_type`.
+    pub upgrade_type: Box<str>,
+    /// `enabled`.
+    pub enabled: bool,
+}
+
+/// Who answers CONNECT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ConnectMode {
+    /// The upstream does: CONNECT is sent on as it is (the default).
+    #[default]
+    Forward,
+    /// We do (`connect_config`): the payload goes to the upstream as plain TCP.
+    Terminate,
 }
 
 /// What is meant by a timeout that may be absent, zero or something.

@@ -14,7 +14,7 @@ use super::parse::{HeaderLists, Scope, parse_headers, parse_overrides};
 use super::{
     Action, ClusterSpecifier, ClusterWeight, DirectResponse, Forward, HashPolicy, HashSource,
     HostRewrite, MaxStreamDuration, PathRewrite, Priority, Redirect, RedirectPath, RedirectScheme,
-    RouteTimeout, WeightedClusters,
+    RouteTimeout, WeightedClusters, upgrade_rules,
 };
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::{data_source, field, metadata};
@@ -61,6 +61,7 @@ fn parse_forward(route: pb::RouteAction, scope: Scope<'_>) -> Result<Forward, Pr
     let max_stream_duration = all.keep(max_stream.at("max_stream_duration"));
     let priority = all.keep(parse_priority(route.priority));
     let hashes = all.keep(each(route.hash_policy, "hash_policy", parse_hash_policy));
+    let upgrades = all.keep(upgrade_rules::parse(route.upgrade_configs));
     all.finish()?;
     Ok(Forward {
         cluster: cluster.ok_or(Reason::Missing)?,
@@ -74,6 +75,7 @@ fn parse_forward(route: pb::RouteAction, scope: Scope<'_>) -> Result<Forward, Pr
         priority: priority.unwrap_or_default(),
         hash_policies: hashes.unwrap_or_default().into_iter().flatten().collect(),
         metadata_match: metadata::parse(route.metadata_match),
+        upgrades: upgrades.unwrap_or_default(),
     })
 }
 

@@ -67,7 +67,7 @@ fn parse_path(
         Some(S::Prefix(prefix)) => Ok(PathMatcher::Prefix(prefix.into(), case)),
         Some(S::PathSeparatedPrefix(prefix)) => Ok(PathMatcher::Segments(prefix.into(), case)),
         Some(S::SafeRegex(regex)) => Ok(PathMatcher::Regex(parse_regex(&regex).at("safe_regex")?)),
-        Some(S::ConnectMatcher(_)) => unsupported("connect_matcher"),
+        Some(S::ConnectMatcher(_)) => Ok(PathMatcher::Connect),
         Some(S::PathMatchPolicy(_)) => unsupported("path_match_policy"),
     }
 }

@@ -46,6 +46,8 @@ pub enum Protocol {
 /// A condition on the path without query and fragment (`path_specifier`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathMatcher {
+    /// `connect_matcher`: any CONNECT, which has no path, and nothing else.
+    Connect,
     /// `path`: it is this.
     Exact(Box<str>, Case),
     /// `prefix`: it begins with this; may be empty.

@@ -15,15 +15,16 @@ mod parse;
 pub mod support;
 #[cfg(test)]
 mod tests;
+mod upgrade_rules;
 
 use std::sync::Arc;
 
 use http::HeaderName;
 
 pub use action::{
-    Action, ClusterSpecifier, ClusterWeight, DirectResponse, Forward, HashPolicy, HashSource,
-    HostRewrite, MaxStreamDuration, PathRewrite, Priority, Redirect, RedirectPath, RedirectScheme,
-    RouteTimeout, WeightedClusters,
+    Action, ClusterSpecifier, ClusterWeight, ConnectMode, DirectResponse, Forward, HashPolicy,
+    HashSource, HostRewrite, MaxStreamDuration, PathRewrite, Priority, Redirect, RedirectPath,
+    RedirectScheme, RouteTimeout, RouteUpgrade, RouteUpgrades, WeightedClusters,
 };
 pub use matcher::{
     CookieMatcher, HeaderMatcher, HeaderRef, HeaderTest, PathMatcher, QueryMatcher, QueryTest,

@@ -76,6 +76,7 @@ pub const ROWS: &[PolicyRow<'static>] = &[
             "path",
             "safe_regex",
             "path_separated_prefix",
+            "connect_matcher",
             "case_sensitive",
             "runtime_fraction",
             "headers",
@@ -86,6 +87,7 @@ pub const ROWS: &[PolicyRow<'static>] = &[
         &[],
     ),
     ("envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions", &[], &[]),
+    ("envoy.config.route.v3.RouteMatch.ConnectMatcher", &[], &[]),
     (
         "envoy.config.route.v3.RouteAction",
         &[
@@ -106,9 +108,17 @@ pub const ROWS: &[PolicyRow<'static>] = &[
             "priority",
             "hash_policy",
             "max_stream_duration",
+            "upgrade_configs",
         ],
         &[],
     ),
+    (
+        "envoy.config.route.v3.RouteAction.UpgradeConfig",
+        &["upgrade_type", "enabled", "connect_config"],
+        &[],
+    ),
+    // Refused as soon as it is true.
+    ("envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig", &["allow_post"], &[]),
     (
         "envoy.config.route.v3.RouteAction.MaxStreamDuration",
         &["max_stream_duration", "grpc_timeout_header_max", "grpc_timeout_header_offset"],

@@ -155,3 +155,55 @@ fn all_problems_of_a_table_are_told_at_once() {
         ]
     );
 }
+
+#[test]
+fn what_a_route_says_of_upgrades() {
+    let table = "{virtual_hosts: [{name: v, domains: ['*'], routes: [\
+                 {match: {connect_matcher: {}}, route: {cluster: c, upgrade_configs: [\
+                 {upgrade_type: connect, connect_config: {}}]}},\
+                 {match: {prefix: /}, route: {cluster: c, upgrade_configs: [\
+                 {upgrade_type: WebSocket}, {upgrade_type: a, enabled: false}]}}]}]}";
+    let config = parse(read(table), &ParseCx::bare()).expect("a good table");
+    let upgrades = |at: usize| match &config.virtual_hosts[0].routes[at].action {
+        Action::Forward(forward) => &forward.upgrades,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(config.virtual_hosts[0].routes[0].matcher.path, PathMatcher::Connect);
+    assert_eq!(upgrades(0).connect, ConnectMode::Terminate);
+    assert_eq!(upgrades(1).connect, ConnectMode::Forward);
+    let words = ["websocket", "A", "b"].map(|kind| upgrades(1).allows(kind));
+    assert_eq!(words, [Some(true), Some(false), None]);
+}
+
+#[test]
+fn upgrades_that_are_refused_are_named() {
+    for (upgrades, wanted) in [
+        (
+            "{upgrade_type: websocket}, {upgrade_type: WebSocket}",
+            "[1].upgrade_type: got WebSocket twice; must be unique",
+        ),
+        (
+            "{upgrade_type: websocket, connect_config: {}}",
+            "[0].connect_config: belongs to upgrade_type CONNECT alone",
+        ),
+        (
+            "{upgrade_type: CONNECT, connect_config: {proxy_protocol_config: {version: V2}}}",
+            "[0].connect_config.proxy_protocol_config: the field is known to Envoy 1.40, not \
+             supported here",
+        ),
+        (
+            "{upgrade_type: CONNECT, connect_config: {allow_post: true}}",
+            "[0].connect_config.allow_post: the field is known to Envoy 1.40, not supported here",
+        ),
+        (
+            "{upgrade_type: connect-udp}",
+            "[0].upgrade_type: upgrade type connect-udp is known to Envoy 1.40, not supported here",
+        ),
+    ] {
+        let route = format!(
+            "{{match: {{prefix: /}}, route: {{cluster: c, upgrade_configs: [{upgrades}]}}}}"
+        );
+        let found = problem_of_route(&route);
+        assert_eq!(found, format!("virtual_hosts[0].routes[0].route.upgrade_configs{wanted}"));
+    }
+}

@@ -61,6 +61,7 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "stream_error_on_invalid_http_message",
             "strip_trailing_host_dot",
             "append_x_forwarded_port",
+            "upgrade_configs",
             // State of a PROXY protocol, which no listener filter reads yet.
             "add_proxy_protocol_connection_state",
         ],

@@ -15,10 +15,12 @@ pub mod recovery;
 mod tracing;
 
 use crate::codec::{RequestHead, ResponseHead, Version};
+use crate::http::error::{ErrorKind, ProxyError, ResponseStage, Sent};
 use crate::http::exchange::Exchange;
 use crate::http::headers;
 use crate::http::names::{X_ENVOY_FORCE_TRACE, X_REQUEST_ID};
-use crate::http::pump::Expired;
+use crate::http::pump::{Expired, TunnelSide};
+use crate::telemetry::flags::ResponseFlags;
 use crate::telemetry::stats::{HttpStat, ListenerHttpStat};
 
 /// The pipeline, outermost first.
@@ -81,8 +83,36 @@ pub fn on_informational(ex: &mut Exchange) {
     stats.listener.inc(worker, ListenerHttpStat::DownstreamRqCompleted);
 }
 
+/// The request asks for a tunnel that is allowed.
+pub fn upgraded(ex: &mut Exchange) {
+    let (worker, http) = (ex.worker.id, &ex.manager.stats.http);
+    http.inc(worker, HttpStat::DownstreamCxUpgradesTotal);
+    http.inc(worker, HttpStat::DownstreamCxUpgradesActive);
+    ex.upgraded = true;
+}
+
+/// A tunnel is over. Envoy knows no half-closed connection of HTTP/1: the side that ends first has
+/// disconnected, and so it is logged, though the other side could say the rest.
+pub fn tunnel_ended(ex: &mut Exchange, first: TunnelSide) {
+    match first {
+        TunnelSide::Client => {
+            ex.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+            ex.details = "downstream_remote_disconnect".into();
+        }
+        TunnelSide::Upstream => {
+            let error = ProxyError::new(ErrorKind::ConnectionTermination, Sent::Body);
+            ex.flags.insert(error.kind.flag());
+            ex.details = error.details(ResponseStage::AfterHead).into();
+            ex.manager.stats.http.inc(ex.worker.id, HttpStat::DownstreamRqTxReset);
+        }
+    }
+}
+
 /// It is over and everything about it is known.
 pub fn finish(ex: &mut Exchange, head: &RequestHead) {
+    if ex.upgraded {
+        ex.manager.stats.http.dec(ex.worker.id, HttpStat::DownstreamCxUpgradesActive);
+    }
     if !ex.request_ended {
         // The stream ends before its request did: to Envoy's codec that is a reset.
         stream_reset(ex);
@@ -126,6 +156,7 @@ pub fn reset(ex: &mut Exchange) {
 fn stream_reset(ex: &mut Exchange) {
     if !std::mem::replace(&mut ex.stream_reset, true) {
         ex.manager.stats.http.inc(ex.worker.id, HttpStat::DownstreamRqRxReset);
+        ex.request_ended = true;
     }
 }
 

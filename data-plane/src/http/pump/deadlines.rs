@@ -87,6 +87,17 @@ impl Deadlines {
         self.route = route.map(|d| now + d);
     }
 
+    /// The route's timeout runs from now on though the request goes on: a WebSocket is to be
+    /// answered in time too.
+    pub fn await_answer(&mut self, now: Instant, route: Option<Duration>) {
+        self.route = route.map(|d| now + d);
+    }
+
+    /// A tunnel opened: only idleness and age still end it.
+    pub fn tunnelled(&mut self) {
+        self.replied();
+    }
+
     /// A reply of our own is on its way: only idleness and age still end it.
     pub fn replied(&mut self) {
         self.request = None;

@@ -18,13 +18,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::base::clock;
-use crate::codec::{BodyError, BodyPart, Downstream, Outgoing, RequestHead, ResetCode};
+use crate::codec::{BodyError, BodyPart, Downstream, Outgoing, RequestHead, ResetCode, Version};
 use crate::http::chain::FilterStack;
 use crate::http::exchange::Exchange;
 use crate::http::filter::{Over, Parts, WaitFuture};
 use crate::http::pipeline::{self, recovery};
 use crate::http::reply::{LocalReply, ReplyFor};
-use crate::http::router::Router;
+use crate::http::router::{Router, TunnelEnd};
 use crate::http::timer::Timer;
 use crate::telemetry::flags::ResponseFlags;
 use crate::telemetry::metrics::ErrorType;
@@ -85,6 +85,26 @@ enum ResponseSide {
     Flush,
 }
 
+/// What became of a tunnel that was asked for (101, or 2xx to CONNECT).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tunnel {
+    /// None is there.
+    No,
+    /// Both sides may speak.
+    Open,
+    /// That side ended first; the other may go on.
+    EndedBy(TunnelSide),
+}
+
+/// A side of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunnelSide {
+    /// Who asked for it.
+    Client,
+    /// Who agreed.
+    Upstream,
+}
+
 /// Where the body of a response comes from.
 enum ResponseBody {
     /// A reply of our own.
@@ -108,6 +128,7 @@ pub struct RequestTask {
     deadlines: Deadlines,
     reply_for: ReplyFor,
     mode: Mode,
+    tunnel: Tunnel,
     /// The layers have seen the request, so they are told its end too.
     begun: bool,
 }
@@ -147,6 +168,7 @@ impl RequestTask {
             collected_for: 0,
             deadlines,
             mode: Mode::Running,
+            tunnel: Tunnel::No,
             begun: false,
         }
     }
@@ -218,6 +240,7 @@ impl RequestTask {
             let answered = self.move_response(cx, down) | self.move_emitted(cx, down);
             if matches!(self.response, ResponseSide::Flush) {
                 match down.poll_flush(cx) {
+                    Poll::Ready(Ok(())) if self.client_goes_on(cx) => {}
                     Poll::Ready(Ok(())) => return Poll::Ready(()),
                     Poll::Ready(Err(error)) => {
                         // What was broken off by ourselves cannot be flushed and need not be; a
@@ -259,6 +282,13 @@ impl RequestTask {
                 }
             }
         }
+    }
+
+    /// Whether the client may still speak to an upstream that said all it will: half of a tunnel.
+    fn client_goes_on(&mut self, cx: &mut Context<'_>) -> bool {
+        self.tunnel != Tunnel::No
+            && self.mode == Mode::Running
+            && self.router.poll_half_open(cx, &self.ex).is_pending()
     }
 
     /// The layers see the request, once.
@@ -321,6 +351,9 @@ impl RequestTask {
         self.request = RequestSide::Done;
         self.response = ResponseSide::Flush;
         self.mode = Mode::Flushing;
+        if self.tunnel == Tunnel::EndedBy(TunnelSide::Upstream) {
+            return;
+        }
         self.ex.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
         self.ex.error_type = self.ex.error_type.or(Some(ErrorType::Downstream));
         self.ex.details = match error {
@@ -376,6 +409,18 @@ impl RequestTask {
         down.push(Outgoing::Head(head));
     }
 
+    /// Who ended a tunnel first, where that side has no other way than to disconnect.
+    fn tunnel_over(&mut self) {
+        let Tunnel::EndedBy(first) = self.tunnel else { return };
+        let disconnected = match first {
+            TunnelSide::Client => self.ex.protocol < Version::Http2,
+            TunnelSide::Upstream => self.router.tunnel_end() == Some(TunnelEnd::Disconnect),
+        };
+        if disconnected && self.ex.flags.is_empty() {
+            pipeline::tunnel_ended(&mut self.ex, first);
+        }
+    }
+
     /// Records the request exactly once.
     fn finish(&mut self) {
         if self.mode == Mode::Over {
@@ -383,6 +428,7 @@ impl RequestTask {
         }
         self.mode = Mode::Over;
         let _begun = recovery::guard(|| self.begin());
+        self.tunnel_over();
         let Self { head, ex, filters, router, .. } = self;
         if let Err(panic) = recovery::guard(|| router.cancel(ex)) {
             let _logged = recovery::guard(|| pipeline::panicked(ex, head, &panic));

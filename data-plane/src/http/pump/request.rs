@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use smallvec::smallvec;
 
-use super::{Held, Mode, PART_BYTES, RequestSide, RequestTask, Resume};
+use super::{Held, Mode, PART_BYTES, RequestSide, RequestTask, Resume, Tunnel, TunnelSide};
 use crate::base::clock;
 use crate::codec::{BodyError, BodyPart, Downstream, Outgoing, ResponseHead};
 use crate::http::chain::FilterStack;
@@ -58,7 +58,7 @@ impl RequestTask {
     /// What the connection manager does before any filter sees the head; then the filters do.
     fn prepare<D: Downstream>(&mut self, down: &mut D) {
         self.begin();
-        let Self { head, ex, filters, .. } = self;
+        let Self { head, ex, .. } = self;
         let manager = Arc::clone(&ex.manager);
         let config = &manager.config;
         if let Err(reply) = headers::check(head, config) {
@@ -89,17 +89,9 @@ impl RequestTask {
         let random = |bytes: &mut [u8]| worker.random(bytes);
         request_id::assign(head, &config.request_id, origin, seen.request_id, random);
         ex.choose_route(head);
-        let upgrade = head.upgrade.as_ref().map(|u| u.to_str().unwrap_or_default());
-        let upgrade = if head.method == Method::CONNECT { Some("CONNECT") } else { upgrade };
-        let chains = &ex.view.chains;
-        // Without a route even a refused upgrade is answered as any other request.
-        let usual = ex.route.is_none().then(|| chains.usual());
-        let Some(chain) = chains.pick(upgrade).or(usual) else {
+        if !self.choose_chain() {
             self.refuse_upgrade(down);
             return;
-        };
-        if !chain.is_empty() {
-            *filters = FilterStack::new(chain);
         }
         if seen.expect && !config.proxy_100_continue && headers::expects_continue(&self.head) {
             self.head.headers.remove(http::header::EXPECT);
@@ -109,7 +101,31 @@ impl RequestTask {
         self.pass_head(0, down);
     }
 
-    /// An upgrade that no chain is for.
+    /// The filters that the request passes; false where its route allows no such upgrade. Without a
+    /// route even a refused upgrade is answered as any other request.
+    fn choose_chain(&mut self) -> bool {
+        let Self { head, ex, filters, .. } = self;
+        let chains = &ex.view.chains;
+        let (mut chain, mut upgraded, mut allowed) = (chains.usual(), false, true);
+        if let Some(wanted) = head.wanted_upgrade() {
+            let route = ex.route();
+            let forward = route.as_ref().and_then(|route| route.forward());
+            let of_route = forward.and_then(|forward| forward.upgrades.allows(wanted));
+            let own = chains.pick(wanted, of_route);
+            upgraded = own.is_some();
+            allowed = upgraded || route.is_none();
+            chain = own.unwrap_or(chain);
+        }
+        if !chain.is_empty() {
+            *filters = FilterStack::new(chain);
+        }
+        if upgraded {
+            pipeline::upgraded(ex);
+        }
+        allowed
+    }
+
+    /// An upgrade that nothing allows. What came behind it is not looked at: it may be anything.
     fn refuse_upgrade<D: Downstream>(&mut self, down: &mut D) {
         let stats = &self.ex.manager.stats.http;
         stats.inc(self.ex.worker.id, HttpStat::DownstreamRqWsOnNonWsRoute);
@@ -227,6 +243,9 @@ impl RequestTask {
         if let Some(limit) = self.router.max_duration(&self.head, &self.ex) {
             self.deadlines.set_stream(self.ex.times.start, limit);
         }
+        if self.head.wants_websocket() {
+            self.deadlines.await_answer(clock::now(), self.router.timeout());
+        }
         self.request = RequestSide::Body;
         let collected = std::mem::take(&mut self.collected);
         let mut parts: Parts = collected.into_iter().map(BodyPart::Data).collect();
@@ -276,8 +295,15 @@ impl RequestTask {
         moved
     }
 
-    /// The client's last byte is here: the route's timeout begins.
+    /// The client's last byte is here: the route's timeout begins. The end of a tunnel's side is
+    /// none of a request.
     fn request_ended(&mut self) {
+        if self.head.wanted_upgrade().is_some() {
+            if self.tunnel == Tunnel::Open {
+                self.tunnel = Tunnel::EndedBy(TunnelSide::Client);
+            }
+            return;
+        }
         let now = clock::now();
         self.ex.request_ended = true;
         self.ex.times.request_end = Some(now);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smallvec::smallvec;
 
 use super::request::Passed;
-use super::{Held, Mode, RequestSide, RequestTask, ResponseBody, ResponseSide};
+use super::{Held, Mode, RequestSide, RequestTask, ResponseBody, ResponseSide, Tunnel, TunnelSide};
 use crate::base::clock;
 use crate::codec::{BodyPart, Downstream, Outgoing, ResetCode, ResponseHead};
 use crate::http::error::{ProxyError, ResponseStage};
@@ -88,7 +88,10 @@ impl RequestTask {
 
     /// The upstream failed: an answer of our own, or a reset where a head has been sent.
     fn upstream_failed<D: Downstream>(&mut self, error: &ProxyError, down: &mut D) {
-        if self.ex.response.sent {
+        if self.tunnel == Tunnel::EndedBy(TunnelSide::Client) {
+            // The client disconnected, as far as Envoy's words go; what became of the rest is lost.
+            self.reset(ResetCode::Internal, down);
+        } else if self.ex.response.sent {
             self.ex.flags.insert(error.kind.flag());
             self.ex.details = error.details(ResponseStage::AfterHead).into();
             self.ex.error_type = Some(error.kind.error_type());
@@ -150,6 +153,10 @@ impl RequestTask {
     fn send_head<D: Downstream>(&mut self, head: ResponseHead, body: ResponseBody, down: &mut D) {
         self.ex.times.response_head = Some(clock::now());
         self.deadlines.response_started();
+        if matches!(body, ResponseBody::Upstream) && self.head.tunnels(head.status) {
+            self.tunnel = Tunnel::Open;
+            self.deadlines.tunnelled();
+        }
         let ends = head.ends;
         self.push_head(head, down);
         if ends {
@@ -210,7 +217,12 @@ impl RequestTask {
                     self.end_response(down, SendEnd::No);
                 }
             }
-            UpstreamEvent::End => self.end_response(down, SendEnd::Yes),
+            UpstreamEvent::End => {
+                if self.tunnel == Tunnel::Open {
+                    self.tunnel = Tunnel::EndedBy(TunnelSide::Upstream);
+                }
+                self.end_response(down, SendEnd::Yes);
+            }
             UpstreamEvent::Failed(error) => self.upstream_failed(&error, down),
             UpstreamEvent::Reply(reply) => self.abort_or_reply(*reply, down),
             // A second head cannot come out of the codec.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::stream::{Cancelled, Stream};
 use crate::base::clock;
 use crate::cluster::connect::ConnectErrorKind;
-use crate::cluster::pool::{LeaseError, Leasing};
+use crate::cluster::pool::{LeaseError, Leasing, Payload};
 use crate::cluster::{Answered, Cluster, Host, LimitKind};
 use crate::codec::{BodyError, BodyPart, Outgoing, RequestHead, ResponseEvent, ResponseHead};
 use crate::http::error::{ErrorKind, ProxyError, Sent};
@@ -27,6 +29,15 @@ pub(super) enum Outcome {
     Part(BodyPart),
 }
 
+/// How a side of a tunnel ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunnelEnd {
+    /// With its HTTP/1 connection: Envoy knows no half-closed one and logs a disconnect.
+    Disconnect,
+    /// With the end of a message, or of plain TCP.
+    Message,
+}
+
 enum Phase {
     /// A connection is awaited; what the client sends meanwhile is kept.
     Leasing(Leasing, Early),
@@ -34,6 +45,8 @@ enum Phase {
     Waiting(Stream),
     /// The answer's body comes.
     Answer(Stream),
+    /// The upstream's side of a tunnel ended; the client's goes on.
+    HalfOpen(Stream),
     /// Nothing is held any more.
     Over,
 }
@@ -54,27 +67,48 @@ pub(super) struct Attempt {
     sent: Sent,
     /// Status of the answer, once its head is here.
     status: Option<u16>,
+    /// What the connection carries.
+    payload: Payload,
+    /// The answer made a tunnel of it.
+    tunnel: bool,
+    /// Nothing more comes from the client.
+    request_over: bool,
     /// The limit on requests that wait was reached.
     overflowed_pending: bool,
 }
 
 impl Attempt {
     /// Asks for a connection.
-    pub(super) fn begin(cluster: Arc<Cluster>, host: Arc<Host>, leasing: Leasing) -> Self {
-        let phase = Phase::Leasing(leasing, Early::default());
-        let sent = Sent::Nothing;
-        Self { cluster, host, phase, sent, status: None, overflowed_pending: false }
+    pub(super) fn begin(
+        cluster: Arc<Cluster>,
+        host: Arc<Host>,
+        leasing: Leasing,
+        payload: Payload,
+    ) -> Self {
+        Self {
+            cluster,
+            host,
+            phase: Phase::Leasing(leasing, Early::default()),
+            sent: Sent::Nothing,
+            status: None,
+            payload,
+            tunnel: false,
+            request_over: false,
+            overflowed_pending: false,
+        }
     }
 
     /// Ready when a part may be pushed. While a connection is awaited a little is kept, so that a
     /// small request is complete whatever becomes of the attempt; the rest stays with the client.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.phase {
-            Phase::Waiting(stream) | Phase::Answer(stream) => match ready!(stream.poll_ready(cx)) {
-                Ok(()) => Poll::Ready(()),
-                // The upstream takes no more; what it answers decides what becomes of this.
-                Err(_) => Poll::Pending,
-            },
+            Phase::Waiting(stream) | Phase::Answer(stream) | Phase::HalfOpen(stream) => {
+                match ready!(stream.poll_ready(cx)) {
+                    Ok(()) => Poll::Ready(()),
+                    // The upstream takes no more; what it answers decides what becomes of this.
+                    Err(_) => Poll::Pending,
+                }
+            }
             Phase::Leasing(_, early) if early.bytes < PART_BYTES => Poll::Ready(()),
             Phase::Leasing(..) | Phase::Over => Poll::Pending,
         }
@@ -82,7 +116,7 @@ impl Attempt {
 
     pub(super) fn push(&mut self, part: BodyPart) {
         match &mut self.phase {
-            Phase::Waiting(stream) | Phase::Answer(stream) => {
+            Phase::Waiting(stream) | Phase::Answer(stream) | Phase::HalfOpen(stream) => {
                 self.sent = Sent::Body;
                 stream.push(Outgoing::Part(part));
             }
@@ -97,8 +131,11 @@ impl Attempt {
     }
 
     pub(super) fn end(&mut self) {
+        self.request_over = true;
         match &mut self.phase {
-            Phase::Waiting(stream) | Phase::Answer(stream) => stream.push(Outgoing::End),
+            Phase::Waiting(stream) | Phase::Answer(stream) | Phase::HalfOpen(stream) => {
+                stream.push(Outgoing::End);
+            }
             Phase::Leasing(_, early) => early.ended = true,
             Phase::Over => {}
         }
@@ -106,7 +143,9 @@ impl Attempt {
 
     /// Moves what was pushed towards the upstream. Errors show when the answer is read.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
-        if let Phase::Waiting(stream) | Phase::Answer(stream) = &mut self.phase {
+        if let Phase::Waiting(stream) | Phase::Answer(stream) | Phase::HalfOpen(stream) =
+            &mut self.phase
+        {
             let _shown_by_the_answer = stream.poll_flush(cx);
         }
     }
@@ -127,7 +166,7 @@ impl Attempt {
                         counters.inc(ex.worker.id, RouteStat::UpstreamRqTotal);
                     }
                     let early = std::mem::take(early);
-                    match Stream::start(lease, head) {
+                    match Stream::start(lease, head, self.payload) {
                         Err(error) => return Poll::Ready(Outcome::Failed(self.failed(&error))),
                         Ok(stream) => self.begin_stream(stream, early),
                     }
@@ -140,16 +179,17 @@ impl Attempt {
             }
         }
         match &mut self.phase {
-            Phase::Leasing(..) | Phase::Over => Poll::Pending,
+            Phase::Leasing(..) | Phase::HalfOpen(_) | Phase::Over => Poll::Pending,
             Phase::Waiting(stream) => match ready!(stream.poll_head(cx)) {
                 Ok(ResponseEvent::Informational(head)) => Poll::Ready(Outcome::Informational(head)),
-                Ok(ResponseEvent::Head(head)) => {
-                    self.status = Some(head.status.as_u16());
+                Ok(ResponseEvent::Head(answer)) => {
+                    self.status = Some(answer.status.as_u16());
+                    self.tunnel = head.tunnels(answer.status);
                     if let Phase::Waiting(stream) = std::mem::replace(&mut self.phase, Phase::Over)
                     {
                         self.phase = Phase::Answer(stream);
                     }
-                    Poll::Ready(Outcome::Head(head))
+                    Poll::Ready(Outcome::Head(answer))
                 }
                 Err(BodyError::Closed) if stream.answered() => {
                     // A head that ends before its end breaks the protocol in Envoy's words.
@@ -163,10 +203,61 @@ impl Attempt {
                 }
             },
             Phase::Answer(stream) => Poll::Ready(match ready!(stream.poll_part(cx, PART_BYTES)) {
-                Ok(None) => Outcome::End,
+                Ok(None) => {
+                    self.half_open();
+                    Outcome::End
+                }
                 Ok(Some(part)) => Outcome::Part(part),
                 Err(error) => Outcome::Failed(self.failed(&error)),
             }),
+        }
+    }
+
+    /// Whether the answer is a refusal of a WebSocket that Envoy answers itself, with its status
+    /// alone; an error of the upstream's is passed on.
+    pub(super) fn refuses_handshake(&self, head: &RequestHead, status: StatusCode) -> bool {
+        let http1 = match &self.phase {
+            Phase::Answer(stream) => stream.ends_with_connection(),
+            _ => false,
+        };
+        http1 && head.wants_websocket() && !self.tunnel && status < StatusCode::BAD_REQUEST
+    }
+
+    /// The upstream ended its side: of a tunnel the other side stays.
+    fn half_open(&mut self) {
+        if !self.tunnel {
+            return;
+        }
+        if let Phase::Answer(stream) = std::mem::replace(&mut self.phase, Phase::Over) {
+            self.phase = Phase::HalfOpen(stream);
+        }
+    }
+
+    /// Whether the upstream's side of a tunnel is over and the client's is not.
+    pub(super) const fn is_half_open(&self) -> bool {
+        matches!(self.phase, Phase::HalfOpen(_))
+    }
+
+    /// Ready when a half-open tunnel is over: the client's last byte was sent on, or can not be.
+    pub(super) fn poll_half_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Phase::HalfOpen(stream) = &mut self.phase else { return Poll::Ready(()) };
+        match stream.poll_flush(cx) {
+            Poll::Ready(Ok(())) if !self.request_over => Poll::Pending,
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// How the upstream ends a tunnel; `None` where it is none.
+    pub(super) fn tunnel_end(&self) -> Option<TunnelEnd> {
+        match &self.phase {
+            Phase::HalfOpen(stream)
+                if self.payload == Payload::Http && stream.ends_with_connection() =>
+            {
+                Some(TunnelEnd::Disconnect)
+            }
+            Phase::HalfOpen(_) => Some(TunnelEnd::Message),
+            _ => None,
         }
     }
 
@@ -211,7 +302,7 @@ impl Attempt {
         // An HTTP/1 body that ends before its end breaks the protocol in Envoy's words; before the
         // first byte of an answer the connection was merely lost.
         match (error, &self.phase) {
-            (BodyError::Closed, Phase::Answer(Stream::H1(_))) => {
+            (BodyError::Closed, Phase::Answer(Stream::H1(_))) if !self.tunnel => {
                 ProxyError::new(ErrorKind::Protocol, self.sent)
             }
             _ => ProxyError::from_body(error, self.sent),
@@ -245,7 +336,9 @@ impl Attempt {
                 for counters in ex.counters() {
                     counters.response_time(worker, ex.origin(), millis(taken));
                 }
-                if let Phase::Answer(stream) | Phase::Waiting(stream) = self.phase {
+                if let Phase::Answer(stream) | Phase::Waiting(stream) | Phase::HalfOpen(stream) =
+                    self.phase
+                {
                     stream.finish();
                 }
             }
@@ -268,7 +361,7 @@ impl Attempt {
         match self.phase {
             // The pool counts what is given up while it waits.
             Phase::Leasing(leasing, _) => drop(leasing),
-            Phase::Waiting(stream) | Phase::Answer(stream) => {
+            Phase::Waiting(stream) | Phase::Answer(stream) | Phase::HalfOpen(stream) => {
                 if stream.cancel() == Cancelled::Stream {
                     stats.inc(worker, ClusterStat::UpstreamRqTxReset);
                 }

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::cluster::RoutingPriority;
-use crate::cluster::pool::LeaseCx;
+use crate::cluster::pool::{LeaseCx, Payload};
 use crate::codec::{BodyPart, RequestHead, ResponseHead};
-use crate::config::route::{Priority, RouteTimeout};
+use crate::config::route::{ConnectMode, Priority, RouteTimeout};
 use crate::http::error::ProxyError;
 use crate::http::exchange::Exchange;
 use crate::http::names as n;
@@ -27,6 +27,7 @@ use crate::route::{
 };
 use crate::telemetry::stats::RouterStat;
 
+pub use attempt::TunnelEnd;
 use attempt::{Attempt, Outcome};
 
 /// What comes back from the upstream.
@@ -51,6 +52,7 @@ pub enum UpstreamEvent {
 pub struct Router {
     attempt: Option<Attempt>,
     timeout: Option<Duration>,
+    tunnel_end: Option<TunnelEnd>,
     /// Nothing more goes to the upstream.
     request_over: bool,
 }
@@ -114,8 +116,9 @@ impl Router {
         headers::prepare(head, &host, self.timeout, ex);
         ex.upstream.host = Some(Arc::clone(&host));
         self.request_over = head.ends;
-        let leasing = pool.lease(LeaseCx { priority, downstream: head.version });
-        self.attempt = Some(Attempt::begin(cluster, host, leasing));
+        let payload = payload(head, ex);
+        let leasing = pool.lease(LeaseCx { priority, downstream: head.version, payload });
+        self.attempt = Some(Attempt::begin(cluster, host, leasing, payload));
         Ok(())
     }
 
@@ -194,6 +197,10 @@ impl Router {
         let Some(attempt) = &mut self.attempt else { return Poll::Pending };
         let event = std::task::ready!(attempt.poll_event(cx, request, ex));
         Poll::Ready(match event {
+            Outcome::Head(head) if attempt.refuses_handshake(request, head.status) => {
+                self.cancel(ex);
+                UpstreamEvent::Reply(Box::new(no_handshake(&head)))
+            }
             Outcome::Head(mut head) => {
                 attempt.answered(&head, ex);
                 headers::finish(&mut head, request, ex);
@@ -213,7 +220,10 @@ impl Router {
                 UpstreamEvent::Part(part)
             }
             Outcome::End => {
-                self.finish_attempt(None, ex);
+                match attempt.tunnel_end() {
+                    Some(end) => self.tunnel_end = Some(end),
+                    None => self.finish_attempt(None, ex),
+                }
                 UpstreamEvent::End
             }
             Outcome::Failed(error) => {
@@ -225,6 +235,22 @@ impl Router {
                 UpstreamEvent::Failed(error)
             }
         })
+    }
+
+    /// Whether the upstream's side of a tunnel is over and the client's is not; then how it ended.
+    pub fn poll_half_open(&mut self, cx: &mut Context<'_>, ex: &Exchange) -> Poll<()> {
+        let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.is_half_open()) else {
+            return Poll::Ready(());
+        };
+        std::task::ready!(attempt.poll_half_open(cx));
+        self.finish_attempt(None, ex);
+        Poll::Ready(())
+    }
+
+    /// How the upstream ended a tunnel; `None` if it has not.
+    #[must_use]
+    pub fn tunnel_end(&self) -> Option<TunnelEnd> {
+        self.tunnel_end
     }
 
     /// The one place where an attempt's end is told to the host and the counters.
@@ -260,6 +286,25 @@ impl Router {
         if forwards || ex.details == "direct_response" {
             headers::edit_response(head, request, ex);
         }
+    }
+}
+
+/// The answer to a WebSocket that the upstream did not agree to, as Envoy makes it: what the
+/// upstream said without its body.
+fn no_handshake(head: &ResponseHead) -> LocalReply {
+    let mut reply = LocalReply::new(head.status, "", "websocket_handshake_unsuccessful");
+    let fields = head.headers.iter().filter(|(name, _)| *name != header::CONTENT_LENGTH);
+    reply.headers.extend(fields.map(|(name, value)| (name.clone(), value.clone())));
+    reply
+}
+
+/// What goes upstream: CONNECT that ends here leaves its payload alone.
+fn payload(head: &RequestHead, ex: &Exchange) -> Payload {
+    let route = ex.route();
+    let mode = route.as_ref().and_then(|route| route.forward()).map(|f| f.upgrades.connect);
+    match mode {
+        Some(ConnectMode::Terminate) if head.method == Method::CONNECT => Payload::Raw,
+        _ => Payload::Http,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use crate::cluster::pool::{H1Lease, H2Lease, Lease, Reuse};
+use crate::cluster::pool::{H1Lease, H2Lease, Lease, Payload, Reuse};
 use crate::codec::h2::ClientStream;
 use crate::codec::{
     BodyError, BodyPart, Outgoing, RequestHead, ResetCode, ResponseEvent, Sink, Source, Upstream,
@@ -30,10 +30,17 @@ impl Stream {
     ///
     /// # Errors
     /// The connection takes no stream any more, or cannot say the head.
-    pub(super) fn start(lease: Lease, head: &RequestHead) -> Result<Self, BodyError> {
+    pub(super) fn start(
+        lease: Lease,
+        head: &RequestHead,
+        payload: Payload,
+    ) -> Result<Self, BodyError> {
         match lease {
             Lease::H1(mut lease) => {
-                lease.conn().push_request(head);
+                match payload {
+                    Payload::Http => lease.conn().push_request(head),
+                    Payload::Raw => lease.conn().start_raw(),
+                }
                 Ok(Self::H1(lease))
             }
             Lease::H2(mut lease) => {
@@ -89,6 +96,11 @@ impl Stream {
         Poll::Ready(part)
     }
 
+    /// Whether its end is that of a connection, and no message of the protocol.
+    pub(super) fn ends_with_connection(&self) -> bool {
+        matches!(self, Self::H1(_))
+    }
+
     /// Whether an answer over HTTP/1 had begun.
     pub(super) fn answered(&mut self) -> bool {
         match self {
@@ -108,8 +120,12 @@ impl Stream {
     /// The exchange is over: the connection goes back to its pool if it may.
     pub(super) fn finish(self) {
         match self {
-            // The pool looks itself whether the connection may serve another.
-            Self::H1(lease) => lease.finish(Reuse::Keep),
+            Self::H1(mut lease) => {
+                // What might have been a tunnel has no more use; otherwise the pool looks itself
+                // whether the connection may serve another.
+                let tunnel = lease.conn().asked_for_tunnel();
+                lease.finish(if tunnel { Reuse::Close } else { Reuse::Keep });
+            }
             Self::H2(stream, lease) => {
                 drop(stream);
                 lease.finish(Reuse::Keep);

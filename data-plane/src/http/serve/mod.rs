@@ -228,6 +228,7 @@ fn begin(head: Box<RequestHead>, cx: &ConnCx) -> BoxedTask {
         protocol: head.version,
         request_ended: head.ends,
         stream_reset: false,
+        upgraded: false,
         view,
     };
     BoxedTask::new(head, ex)

@@ -364,10 +364,40 @@ fn h1_38_h2c_is_dropped() {
 }
 
 #[test]
+fn h1_38_h2c_in_a_list_is_the_name_of_no_protocol() {
+    for lines in ["Upgrade: h2c, websocket\r\n", "Upgrade: h2c, h2c\r\n"] {
+        let parsed = good(&with("GET", &format!("Connection: Upgrade\r\n{lines}")));
+        let wanted = parsed.head.upgrade.unwrap();
+        assert!(wanted.as_bytes().starts_with(b"h2c, "), "the whole list, which nobody allows");
+    }
+    let two = "Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: other\r\n";
+    assert_eq!(good(&with("GET", two)).head.upgrade.unwrap(), "websocket,other");
+}
+
+#[test]
+fn h1_39_an_upgrade_with_chunks_or_connect_is_none() {
+    let lines = "Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n";
+    let parsed = good(&with("POST", lines));
+    assert_eq!((parsed.head.upgrade, parsed.head.headers.len()), (None, 0));
+    let connect = b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+    let parsed = good(connect);
+    assert_eq!((parsed.head.upgrade, parsed.head.headers.len()), (None, 0));
+}
+
+#[test]
+fn fields_of_one_hop_beside_an_upgrade_do_not_go_on() {
+    let lines = "Connection: Upgrade, x-hop\r\nUpgrade: websocket\r\nx-hop: 1\r\n";
+    let parsed = good(&with("GET", lines));
+    assert_eq!(parsed.head.headers["connection"], "Upgrade");
+    assert!(!parsed.head.headers.contains_key("x-hop"));
+}
+
+#[test]
 fn h1_39_an_upgrade_needs_http_11_and_both_fields() {
     let lines = "Connection: Upgrade\r\nUpgrade: WebSocket\r\n";
     let parsed = good(&with("GET", lines));
-    assert_eq!(parsed.head.upgrade.as_ref().unwrap(), "websocket");
+    assert_eq!(parsed.head.upgrade.as_ref().unwrap(), "WebSocket");
+    assert_eq!(parsed.head.headers["connection"], "Upgrade", "for matchers and filters");
     assert!(!parsed.head.ends);
     let old = ServerOptions { accept_http_10: true, ..ServerOptions::default() };
     let head = format!("GET /x HTTP/1.0\r\nHost: a\r\n{lines}\r\n");

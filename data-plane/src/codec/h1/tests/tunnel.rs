@@ -111,7 +111,60 @@ fn h1_36_another_answer_to_an_upgrade_is_an_ordinary_one() {
     assert_eq!(head_from(&mut conn).status, 200);
     assert_eq!(body(&mut conn), ("no".into(), None, Some(Ok(()))));
     conn.push(Outgoing::End);
-    assert!(conn.reusable());
+    assert!(!conn.reusable(), "the peer may take it for a tunnel all the same");
+}
+
+#[test]
+fn a_101_that_says_not_to_what_or_too_early_is_refused() {
+    let (mut conn, peer) = upgrading();
+    peer.feed(b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
+    let error = now(|cx| conn.poll_head(cx)).unwrap().unwrap_err();
+    assert_eq!(error, BodyError::Protocol(ProtocolError::UnexpectedUpgrade));
+
+    let (io, peer) = pair(1 << 20);
+    let mut conn = ClientConn::new(io, Rc::new(ClientOptions::default()), BufferPool::new(4));
+    let mut head = get("/ws", &[("content-length", "3")]);
+    head.ends = false;
+    head.upgrade = Some(HeaderValue::from_static("tcp"));
+    conn.push_request(&head);
+    conn.push(data("ab"));
+    peer.feed(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: tcp\r\n\r\n");
+    let error = now(|cx| conn.poll_head(cx)).unwrap().unwrap_err();
+    assert_eq!(error, BodyError::Protocol(ProtocolError::UnexpectedUpgrade), "two of three bytes");
+}
+
+#[test]
+fn a_body_with_a_length_goes_before_the_tunnel() {
+    let (io, peer) = pair(1 << 20);
+    let mut conn = ClientConn::new(io, Rc::new(ClientOptions::default()), BufferPool::new(4));
+    let mut head = get("/ws", &[("content-length", "3")]);
+    head.ends = false;
+    head.upgrade = Some(HeaderValue::from_static("tcp"));
+    conn.push_request(&head);
+    conn.push(data("abc"));
+    now(|cx| conn.poll_flush(cx)).unwrap().unwrap();
+    assert!(text(&peer).ends_with("\r\n\r\nabc"));
+    peer.feed(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: tcp\r\n\r\n");
+    assert_eq!(head_from(&mut conn).status, 101);
+    conn.push(data("raw"));
+    now(|cx| conn.poll_flush(cx)).unwrap().unwrap();
+    assert_eq!(text(&peer), "raw");
+}
+
+#[test]
+fn raw_bytes_go_both_ways_without_a_head() {
+    let (io, peer) = pair(1 << 20);
+    let mut conn = ClientConn::new(io, Rc::new(ClientOptions::default()), BufferPool::new(4));
+    conn.start_raw();
+    assert_eq!(head_from(&mut conn).status, 200);
+    conn.push(data("ping"));
+    now(|cx| conn.poll_flush(cx)).unwrap().unwrap();
+    assert_eq!(text(&peer), "ping");
+    peer.feed(b"HTTP/1.1 pong");
+    assert_eq!(body(&mut conn), ("HTTP/1.1 pong".into(), None, None));
+    conn.push(Outgoing::End);
+    now(|cx| conn.poll_flush(cx)).unwrap().unwrap();
+    assert!(peer.peer_finished() && !conn.reusable());
 }
 
 #[test]
