@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tests::backend::{Backend, Reply, Then};
 use tests::client::Connection;
+use tests::h2_backend::H2Backend;
 use tests::proxy::{Kind, Proxy};
 use tests::{backend, h2_client, setup, stats, wait};
 
@@ -21,7 +22,11 @@ const AGREE: &[u8] =
 const ACTIVE: &str = "http.in.downstream_cx_upgrades_active";
 
 fn start(backend: SocketAddr) -> Proxy {
-    let text = setup::bootstrap(Vec::new(), backend, backend::dead_address());
+    start_with(backend, backend::dead_address())
+}
+
+fn start_with(backend: SocketAddr, h2: SocketAddr) -> Proxy {
+    let text = setup::bootstrap(Vec::new(), backend, h2);
     let fields = json!({
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http2_protocol_options": {"allow_connect": true},
@@ -189,6 +194,29 @@ fn an_order_to_end_leaves_a_tunnel_its_time() {
     client.finish().expect("the end of our side");
     assert_eq!(client.rest().expect("the backend's end"), b"");
     assert_eq!(proxy.wait().code(), Some(0));
+}
+
+/// RFC 8441: an upgrade of HTTP/1 becomes extended CONNECT to an HTTP/2 backend.
+#[test]
+fn a_websocket_of_an_http1_client_reaches_an_http2_backend() {
+    let backend = H2Backend::start();
+    let proxy = start_with(backend::dead_address(), backend.address());
+    let mut client = Connection::open(proxy.listener("main")).expect("connect");
+    let request = [&ASK[..ASK.len() - 2], b"x-to: h2\r\n\r\n"].concat();
+    client.send(&request).expect("a request");
+    let head = client.receive_head().expect("an answer");
+    assert_eq!(head.status(), 101);
+    let said = ["connection", "upgrade", "x-seen-protocol", "x-seen-path", "x-seen-upgrade"];
+    let wanted = [Some("upgrade"), Some("websocket"), Some("websocket"), Some("/ws"), None];
+    assert_eq!(said.map(|name| head.field(name)), wanted);
+    for message in [b"first", b"later"] {
+        client.send(message).expect("a message");
+        assert_eq!(client.exactly(5).expect("its echo"), message);
+    }
+    client.finish().expect("the end of our side");
+    assert_eq!(client.rest().expect("the backend's end"), b"");
+    let ended = || (stats::one(proxy.admin_address(), ACTIVE) == 0).then_some(());
+    wait::until("the end of the tunnel", ended);
 }
 
 /// RFC 8441: extended CONNECT of an HTTP/2 client becomes an upgrade of HTTP/1.

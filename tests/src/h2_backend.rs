@@ -10,6 +10,7 @@ use std::thread;
 
 use anyhow::Result;
 use bytes::{Bytes, BytesMut};
+use h2::ext::Protocol;
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
@@ -64,7 +65,8 @@ async fn accept(listener: std::net::TcpListener) {
 
 async fn connection(stream: TcpStream) -> Result<()> {
     stream.set_nodelay(true)?;
-    let mut connection = server::handshake(stream).await?;
+    let mut builder = server::Builder::new();
+    let mut connection = builder.enable_connect_protocol().handshake(stream).await?;
     while let Some(request) = connection.accept().await {
         let (request, respond) = request?;
         tokio::spawn(exchange(request, respond));
@@ -82,6 +84,9 @@ async fn exchange(request: Request<RecvStream>, mut respond: SendResponse<Bytes>
     }
     if let Some(kind) = parts.headers.get("content-type") {
         head = head.header("content-type", kind);
+    }
+    if let Some(protocol) = parts.extensions.get::<Protocol>() {
+        head = head.header("x-seen-protocol", protocol.as_str());
     }
     let head = head.header("x-seen-path", parts.uri.path()).body(())?;
     let mut send = respond.send_response(head, false)?;

@@ -155,9 +155,9 @@ impl ClientConn {
     /// # Errors
     /// The connection takes no more streams, or the head cannot be said in HTTP/2.
     pub fn send(&mut self, head: &RequestHead) -> Result<ClientStream, BodyError> {
-        if head.upgrade.is_some() && !self.send.is_extended_connect_protocol_enabled() {
-            return Err(BodyError::Protocol(ProtocolError::UnexpectedUpgrade));
-        }
+        // Whether the peer knows extended CONNECT is not waited for, as in Envoy: its SETTINGS may
+        // still be on their way, and `h2` does not tell when they are here. A peer that does not
+        // know it resets the stream (RFC 8441 §3 has the client wait).
         let request = request_out(head).map_err(BodyError::Protocol)?;
         let promised = length(request.headers());
         let sent = self.send.send_request(request, head.ends);
