@@ -80,6 +80,12 @@ impl RequestHead {
         self.upgrade.as_ref().map(|protocol| protocol.to_str().unwrap_or_default())
     }
 
+    /// Whether it asks for a tunnel: an upgrade, or CONNECT.
+    #[must_use]
+    pub fn asks_for_tunnel(&self) -> bool {
+        self.upgrade.is_some() || self.method == Method::CONNECT
+    }
+
     /// Whether WebSocket is the protocol asked for.
     #[must_use]
     pub fn wants_websocket(&self) -> bool {
@@ -90,10 +96,12 @@ impl RequestHead {
     /// Whether this answer makes a tunnel of the message exchange.
     #[must_use]
     pub fn tunnels(&self, status: StatusCode) -> bool {
-        match (&self.method, &self.upgrade) {
-            (&Method::CONNECT, _) => status.is_success(),
-            (_, Some(_)) => status == StatusCode::SWITCHING_PROTOCOLS,
-            (_, None) => false,
+        if !self.asks_for_tunnel() {
+            return false;
+        }
+        match self.method {
+            Method::CONNECT => status.is_success(),
+            _ => status == StatusCode::SWITCHING_PROTOCOLS,
         }
     }
 

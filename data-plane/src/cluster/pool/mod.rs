@@ -321,10 +321,9 @@ impl HostPool {
     /// A connection or stream for a request, at once or later. The limits on requests, pending
     /// requests and connections of the cluster are applied, and given back with the lease.
     pub fn lease(&self, cx: LeaseCx) -> Leasing {
-        if cx.payload == Payload::Raw {
-            return Leasing::H1(self.h1_pool(cx.priority, Payload::Raw).lease());
-        }
         let http2 = match &self.cluster.config().http.protocol {
+            // Bytes alone are of no protocol; that of the cluster does not matter.
+            _ if cx.payload == Payload::Raw => false,
             UpstreamProtocol::Http1(_) => false,
             UpstreamProtocol::Http2(_) => true,
             UpstreamProtocol::UseDownstream { .. } => cx.downstream == Version::Http2,
@@ -332,7 +331,7 @@ impl HostPool {
         if http2 {
             Leasing::H2(self.h2_pool(cx.priority).lease())
         } else {
-            Leasing::H1(self.h1_pool(cx.priority, Payload::Http).lease())
+            Leasing::H1(self.h1_pool(cx.priority, cx.payload).lease())
         }
     }
 

@@ -63,11 +63,19 @@ pub(super) struct Hop {
     pub keep_alive: bool,
     /// `te` had `trailers`.
     pub te_trailers: bool,
+    /// In a box, since nearly no message has one of them and every message drops this.
+    upgrade: Option<Box<UpgradeLines>>,
+    named: SmallVec<[HeaderName; 2]>,
+    tokens: usize,
+}
+
+/// The lines that ask for another protocol, or agree to it.
+#[derive(Debug, Default)]
+struct UpgradeLines {
+    /// `Upgrade`, several lines joined.
     protocol: Option<HeaderValue>,
     /// The `Connection` line that named `upgrade`.
     connection: Option<HeaderValue>,
-    named: SmallVec<[HeaderName; 2]>,
-    tokens: usize,
 }
 
 /// As many names on the `Connection` lines refuse the request (Envoy's limit).
@@ -111,7 +119,7 @@ impl Hop {
             } else if token.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if token.eq_ignore_ascii_case(b"upgrade") {
-                self.connection = Some(value.clone());
+                self.upgrade.get_or_insert_default().connection = Some(value.clone());
             } else {
                 self.name(token)?;
             }
@@ -140,20 +148,27 @@ impl Hop {
         if value.is_empty() || value.as_bytes().eq_ignore_ascii_case(b"h2c") {
             return;
         }
-        self.protocol = match self.protocol.take() {
+        let lines = self.upgrade.get_or_insert_default();
+        lines.protocol = match lines.protocol.take() {
             None => Some(value.clone()),
             Some(first) => {
-                let lines = [first.as_bytes(), b",", value.as_bytes()].concat();
-                HeaderValue::from_maybe_shared(bytes::Bytes::from(lines)).ok()
+                let both = [first.as_bytes(), b",", value.as_bytes()].concat();
+                HeaderValue::from_maybe_shared(bytes::Bytes::from(both)).ok()
             }
         };
+    }
+
+    /// Whether one of the lines about upgrades is there.
+    pub(super) fn speaks_of_upgrade(&self) -> bool {
+        self.upgrade.is_some()
     }
 
     /// What to upgrade to, if `Connection: upgrade` and `Upgrade` both say so, with the line of
     /// `Connection`. Where that named fields of one hop too, they do not go on, and it names them
     /// no longer.
     pub(super) fn upgrade_to(&mut self) -> Option<(HeaderValue, HeaderValue)> {
-        let (connection, protocol) = (self.connection.take()?, self.protocol.take()?);
+        let lines = self.upgrade.take()?;
+        let (connection, protocol) = (lines.connection?, lines.protocol?);
         match self.named.is_empty() {
             true => Some((connection, protocol)),
             false => Some((HeaderValue::from_static("Upgrade"), protocol)),

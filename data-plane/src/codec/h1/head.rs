@@ -271,8 +271,11 @@ fn complete(
         head.authority.clone_from(&opts.default_host_for_http_10);
     }
     // With chunks nobody could say where the request ends and the tunnel begins: no upgrade then.
-    let upgradable = head.version == Version::Http11 && head.method != Method::CONNECT;
-    if upgradable && framing != Framing::Chunked {
+    if hop.speaks_of_upgrade()
+        && head.version == Version::Http11
+        && head.method != Method::CONNECT
+        && framing != Framing::Chunked
+    {
         upgrade_fields(&mut hop, &mut head.headers, &mut head.upgrade);
     }
     let body = !matches!(framing, Framing::Empty | Framing::Length(0));

@@ -298,7 +298,7 @@ impl RequestTask {
     /// The client's last byte is here: the route's timeout begins. The end of a tunnel's side is
     /// none of a request.
     fn request_ended(&mut self) {
-        if self.head.wanted_upgrade().is_some() {
+        if self.head.asks_for_tunnel() {
             if self.tunnel == Tunnel::Open {
                 self.tunnel = Tunnel::EndedBy(TunnelSide::Client);
             }

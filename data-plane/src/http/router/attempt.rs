@@ -204,7 +204,9 @@ impl Attempt {
             },
             Phase::Answer(stream) => Poll::Ready(match ready!(stream.poll_part(cx, PART_BYTES)) {
                 Ok(None) => {
-                    self.half_open();
+                    if self.tunnel {
+                        self.half_open();
+                    }
                     Outcome::End
                 }
                 Ok(Some(part)) => Outcome::Part(part),
@@ -225,9 +227,6 @@ impl Attempt {
 
     /// The upstream ended its side: of a tunnel the other side stays.
     fn half_open(&mut self) {
-        if !self.tunnel {
-            return;
-        }
         if let Phase::Answer(stream) = std::mem::replace(&mut self.phase, Phase::Over) {
             self.phase = Phase::HalfOpen(stream);
         }

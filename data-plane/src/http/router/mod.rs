@@ -300,11 +300,14 @@ fn no_handshake(head: &ResponseHead) -> LocalReply {
 
 /// What goes upstream: CONNECT that ends here leaves its payload alone.
 fn payload(head: &RequestHead, ex: &Exchange) -> Payload {
+    if head.method != Method::CONNECT {
+        return Payload::Http;
+    }
     let route = ex.route();
     let mode = route.as_ref().and_then(|route| route.forward()).map(|f| f.upgrades.connect);
     match mode {
-        Some(ConnectMode::Terminate) if head.method == Method::CONNECT => Payload::Raw,
-        _ => Payload::Http,
+        Some(ConnectMode::Terminate) => Payload::Raw,
+        Some(ConnectMode::Forward) | None => Payload::Http,
     }
 }
 
