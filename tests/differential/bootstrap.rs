@@ -31,9 +31,11 @@ pub(crate) fn text(family: &Family, places: &Places) -> String {
         h2_cluster(places.h2),
     ];
     clusters.extend(family.clusters.iter().cloned());
+    let runtime = if family.runtime.is_null() { json!({}) } else { family.runtime.clone() };
     let bootstrap = json!({
         "node": {"id": "node-1", "cluster": "edge"},
         "admin": {"address": address(SocketAddr::from(([127, 0, 0, 1], 0)))},
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": runtime}]},
         "static_resources": {
             "listeners": [{
                 "name": "main",

@@ -19,6 +19,9 @@ pub(crate) struct Family {
     /// Clusters beside those of the template.
     #[serde(default)]
     pub(crate) clusters: Vec<Value>,
+    /// A static layer of runtime keys.
+    #[serde(default)]
+    pub(crate) runtime: Value,
     /// The access log's format, where it is not the template's; a map is a whole `log_format`.
     #[serde(default)]
     pub(crate) log_format: Value,

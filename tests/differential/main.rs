@@ -36,6 +36,7 @@ macro_rules! families {
 
 families!(
     access_log,
+    access_log_filters,
     admin,
     connection,
     errors,

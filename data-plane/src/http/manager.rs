@@ -7,13 +7,14 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::base::names::RouteConfigName;
 use crate::codec::{RequestHead, ResponseHead};
-use crate::config::access_log::{AccessLogConfig, AccessLogFilter};
+use crate::config::access_log::AccessLogConfig;
 use crate::config::format::{FormatConfig, FormatShape};
 use crate::config::http_manager::{HttpManagerConfig, RouteSource};
 use crate::config::listener::TcpListenerConfig;
 use crate::http::chain::Chains;
 use crate::http::entry;
 use crate::http::exchange::{Exchange, Keep};
+use crate::http::log_filter::LogFilter;
 use crate::http::reply::{LocalReply, ReplyFor};
 use crate::http::view::{View, ViewCell};
 use crate::route::mutation;
@@ -45,6 +46,8 @@ pub struct ManagerCx {
 /// One access log, ready to be written.
 #[derive(Debug)]
 pub struct AccessLog {
+    /// Which entries are written; `None` is all.
+    pub filter: Option<LogFilter>,
     /// How a line is written.
     pub format: Format,
     /// Where it goes.
@@ -74,7 +77,13 @@ pub struct Manager {
 struct Replies {
     body: Option<BodyFormat>,
     /// In the order of the configuration's mappers.
-    overrides: Vec<Option<BodyFormat>>,
+    mappers: Vec<Mapper>,
+}
+
+#[derive(Debug)]
+struct Mapper {
+    filter: LogFilter,
+    body: Option<BodyFormat>,
 }
 
 #[derive(Debug)]
@@ -127,9 +136,12 @@ impl Manager {
             buffer_limit: listener.per_connection_buffer_limit_bytes,
             replies: Replies {
                 body: config.local_reply.body_format.as_ref().and_then(BodyFormat::new),
-                overrides: mappers
+                mappers: mappers
                     .iter()
-                    .map(|m| m.body_format_override.as_ref().and_then(BodyFormat::new))
+                    .map(|mapper| Mapper {
+                        filter: LogFilter::new(&mapper.filter),
+                        body: mapper.body_format_override.as_ref().and_then(BodyFormat::new),
+                    })
                     .collect(),
             },
         }
@@ -157,7 +169,7 @@ impl Manager {
         if rules.mappers.is_empty() && self.replies.body.is_none() {
             return reply.into_response(kind);
         }
-        let found = rules.mappers.iter().position(|m| applies(&m.filter, reply.status, ex));
+        let found = self.mapper_of(reply.status, request, ex);
         let mapper = found.map(|at| &rules.mappers[at]);
         let mut headers = HeaderMap::new();
         if let Some(mapper) = mapper {
@@ -174,7 +186,7 @@ impl Manager {
                 }
             }
         }
-        let own = found.and_then(|at| self.replies.overrides[at].as_ref());
+        let own = found.and_then(|at| self.replies.mappers[at].body.as_ref());
         if let Some(format) = own.or(self.replies.body.as_ref()) {
             let text = String::from_utf8_lossy(&reply.body).into_owned();
             let mut entry = entry::of(ex, request, LogType::NotSet);
@@ -189,6 +201,16 @@ impl Manager {
     }
 }
 
+impl Manager {
+    /// The place of the first mapper whose condition holds for an answer that is not sent yet.
+    fn mapper_of(&self, status: StatusCode, request: &RequestHead, ex: &Exchange) -> Option<usize> {
+        let mut entry = entry::of(ex, request, LogType::NotSet);
+        entry.status = Some(status.as_u16());
+        let mut mappers = self.replies.mappers.iter();
+        mappers.position(|mapper| mapper.filter.holds_for(ex, request, &entry))
+    }
+}
+
 /// An access log whose file can be opened; the start and the update checked that before.
 fn open(config: &AccessLogConfig, logs: &Logs) -> Option<AccessLog> {
     let format = match &config.format {
@@ -196,27 +218,12 @@ fn open(config: &AccessLogConfig, logs: &Logs) -> Option<AccessLog> {
         Some(format) => Format::compile(format).ok()?,
     };
     match logs.sink(&Target::from(&config.sink)) {
-        Ok(sink) => Some(AccessLog { format, sink }),
+        Ok(sink) => {
+            Some(AccessLog { filter: config.filter.as_ref().map(LogFilter::new), format, sink })
+        }
         Err(error) => {
             tracing::error!(log = %config.name, %error, "an access log cannot be opened");
             None
-        }
-    }
-}
-
-/// Whether a mapper's condition holds for an answer.
-fn applies(filter: &AccessLogFilter, status: StatusCode, ex: &Exchange) -> bool {
-    match filter {
-        AccessLogFilter::And(all) => all.iter().all(|f| applies(f, status, ex)),
-        AccessLogFilter::Or(any) => any.iter().any(|f| applies(f, status, ex)),
-        AccessLogFilter::StatusCode(comparison) => comparison.holds(u64::from(status.as_u16())),
-        AccessLogFilter::Duration(comparison) => {
-            let taken = crate::base::clock::now().saturating_duration_since(ex.times.start);
-            comparison.holds(u64::try_from(taken.as_millis()).unwrap_or(u64::MAX))
-        }
-        AccessLogFilter::ResponseFlag(flags) if flags.is_empty() => !ex.flags.is_empty(),
-        AccessLogFilter::ResponseFlag(flags) => {
-            ex.flags.short().any(|set| flags.iter().any(|flag| **flag == *set))
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod error;
 pub mod exchange;
 pub mod filter;
 pub mod headers;
+pub mod log_filter;
 pub mod manager;
 pub mod names;
 pub mod pipeline;

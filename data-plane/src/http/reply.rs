@@ -221,7 +221,7 @@ impl LocalReply {
         }
         if request == ReplyFor::Grpc {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            let code = self.grpc_status.unwrap_or_else(|| grpc_status(self.status));
+            let code = self.grpc_status.unwrap_or_else(|| grpc_status(self.status.as_u16()));
             headers.insert("grpc-status", HeaderValue::from(code));
             if !self.body.is_empty() {
                 headers.insert("grpc-message", grpc_message(&self.body));
@@ -279,8 +279,9 @@ impl ReplyFor {
 }
 
 /// gRPC status of an HTTP status (gRPC's `http-grpc-status-mapping`, as Envoy applies it).
-const fn grpc_status(status: StatusCode) -> u32 {
-    match status.as_u16() {
+#[must_use]
+pub const fn grpc_status(status: u16) -> u32 {
+    match status {
         400 => 13,
         401 => 16,
         403 => 7,

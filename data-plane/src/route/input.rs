@@ -11,7 +11,7 @@ pub struct RouteInput<'a> {
     pub authority: Option<&'a [u8]>,
     /// `:path` with its query; empty if there is none: plain CONNECT, and nothing else.
     pub path: &'a [u8],
-    /// `:method`.
+    /// `:method`; empty where no request could be read.
     pub method: &'a [u8],
     /// `:scheme`.
     pub scheme: &'a [u8],
@@ -30,7 +30,7 @@ impl<'a> RouteInput<'a> {
     pub fn field(&self, name: &HeaderRef) -> Option<&'a [u8]> {
         match name {
             HeaderRef::Authority => self.authority,
-            HeaderRef::Method => Some(self.method),
+            HeaderRef::Method => Some(self.method).filter(|method| !method.is_empty()),
             HeaderRef::Name(name) => self.headers.get(name).map(HeaderValue::as_bytes),
             HeaderRef::Path => Some(self.path).filter(|path| !path.is_empty()),
             HeaderRef::Scheme => Some(self.scheme).filter(|scheme| !scheme.is_empty()),

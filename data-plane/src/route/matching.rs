@@ -51,7 +51,8 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// Whether a header condition holds for a request. Of a field that stands more than once any
 /// value may match; fields that Envoy keeps as one are joined first.
-pub(super) fn header_matches(matcher: &HeaderMatcher, input: &RouteInput<'_>) -> bool {
+#[must_use]
+pub fn header_matches(matcher: &HeaderMatcher, input: &RouteInput<'_>) -> bool {
     match &matcher.name {
         HeaderRef::Name(name) if is_single(name, Side::Request) => {
             value_matches(matcher, joined(input.headers, name).as_deref())

@@ -29,7 +29,7 @@ fn parse_mapper(mapper: pb::ResponseMapper, cx: &ParseCx<'_>) -> Result<Response
     let body = mapper.body.map(|body| data_source::parse(body, cx)).transpose();
     let format = mapper.body_format_override.map(|f| format::parse(f, cx)).transpose();
     Ok(ResponseMapper {
-        filter: access_log::parse::parse_filter(filter).at("filter")?,
+        filter: access_log::filter_rules::parse(filter).at("filter")?,
         status: status.at("status_code")?,
         body: body.at("body")?,
         body_format_override: format.at("body_format_override")?,
