@@ -98,7 +98,16 @@ impl Backend {
     /// Where the system gives no port.
     #[must_use]
     pub fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// The same at an address of the test's.
+    ///
+    /// # Panics
+    /// Where it is taken.
+    #[must_use]
+    pub fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let state = State { always: Reply::ok("hello"), ..State::default() };
         let script = Arc::new(Script { state: Mutex::new(state) });

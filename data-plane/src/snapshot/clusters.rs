@@ -156,7 +156,7 @@ impl Snapshot {
     fn reading(&self, service: &str) -> impl Iterator<Item = &Arc<Cluster>> {
         let reads = move |cluster: &&Arc<Cluster>| match &cluster.config().discovery {
             Discovery::Eds { service_name, .. } => **service_name == *service,
-            Discovery::Static | Discovery::StrictDns(_) => false,
+            Discovery::Static | Discovery::Dns(_) => false,
         };
         let all = self.clusters.values().flat_map(|slot| slot.active.iter().chain(&slot.warming));
         all.filter(reads)
@@ -166,7 +166,7 @@ impl Snapshot {
     fn start(&mut self, cluster: &Arc<Cluster>, effects: &mut Vec<Effect>) -> bool {
         match &cluster.config().discovery {
             Discovery::Static => true,
-            Discovery::StrictDns(_) => {
+            Discovery::Dns(_) => {
                 effects.push(Effect::Resolve(Arc::clone(cluster)));
                 false
             }
@@ -183,12 +183,13 @@ impl Snapshot {
     fn stop(&mut self, cluster: &Arc<Cluster>, effects: &mut Vec<Effect>) {
         match &cluster.config().discovery {
             Discovery::Static => {}
-            Discovery::StrictDns(_) => {
+            Discovery::Dns(_) => {
                 let name = cluster.name();
                 // A cluster of the same name that took over has begun its own resolution.
-                let again = self.clusters.get(name).and_then(Slot::newest).is_some_and(|newest| {
-                    matches!(newest.config().discovery, Discovery::StrictDns(_))
-                });
+                let again =
+                    self.clusters.get(name).and_then(Slot::newest).is_some_and(|newest| {
+                        matches!(newest.config().discovery, Discovery::Dns(_))
+                    });
                 if !again {
                     effects.push(Effect::Unresolve(name.clone()));
                 }

@@ -24,7 +24,7 @@ use crate::base::clock::{self, Instant};
 use crate::base::names::{ClusterName, ListenerName};
 use crate::base::task::{self, Task};
 use crate::cluster::Cluster;
-use crate::cluster::dns::{Resolve, StrictDns};
+use crate::cluster::dns::{Resolution, Resolve, resolver_of};
 use crate::config::listener::ListenerKind;
 use crate::config::resource::ResourceValue;
 use crate::config::source::ConfigSource;
@@ -516,10 +516,11 @@ impl Control {
 
     /// Resolves a cluster's names from now on; says when each was asked for once.
     fn resolve(&mut self, cluster: Arc<Cluster>) {
-        let (resolver, done) = (Arc::clone(&self.parts.resolver), self.resolved_tx.clone());
+        let resolver = resolver_of(&cluster, &self.parts.resolver);
+        let done = self.resolved_tx.clone();
         let name = cluster.name().clone();
         let resolving = task::spawn("dns", async move {
-            let mut names = StrictDns::start(&cluster, &resolver);
+            let mut names = Resolution::start(&cluster, &resolver);
             names.warm().await;
             let _ended = done.send(cluster).await;
             // The handle refreshes for as long as it lives.

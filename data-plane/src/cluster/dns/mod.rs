@@ -1,8 +1,15 @@
-//! STRICT_DNS: hosts from the addresses of names, kept fresh on the control runtime.
+//! STRICT_DNS and LOGICAL_DNS: hosts from the addresses of names, kept fresh on the control runtime.
 //!
 //! Each name of a cluster has a task of its own that resolves, publishes and waits, so that a slow
 //! name holds nothing up. A failed resolution keeps the addresses that were found last and is tried
-//! again by `dns_failure_refresh_rate`; an answer without addresses empties the name, as in Envoy.
+//! again by `dns_failure_refresh_rate`. An answer without addresses empties the name in STRICT_DNS
+//! and is a failure in LOGICAL_DNS, as in Envoy.
+//!
+//! LOGICAL_DNS uses the first address alone. When that changes, the host is another one: what was
+//! connected to the old address finishes what it carries and closes, as in Envoy 1.40. Envoy makes a
+//! new host as well when only the other addresses change; here nobody connects to those, and
+//! connections stay.
+//!
 //! The resolver is a trait: [`SystemResolver`] asks `/etc/hosts` and then DNS.
 
 mod system;
@@ -23,7 +30,7 @@ use super::Cluster;
 use crate::base::backoff::Backoff;
 use crate::base::task::{self, Task};
 use crate::config::address::Address;
-use crate::config::cluster::{Discovery, DnsConfig, DnsLookupFamily};
+use crate::config::cluster::{Discovery, DnsConfig, DnsHosts, DnsLookupFamily};
 use crate::config::endpoint::EndpointsConfig;
 use crate::telemetry::WorkerId;
 use crate::telemetry::stats::ClusterStat;
@@ -65,18 +72,34 @@ pub trait Resolve: fmt::Debug + Send + Sync {
     fn resolve<'a>(&'a self, name: &'a Arc<str>, record: Record) -> Resolving<'a>;
 }
 
+/// Who resolves the names of a cluster: servers of its own, where it names some, else `usual`.
+#[must_use]
+pub fn resolver_of(cluster: &Cluster, usual: &Arc<dyn Resolve>) -> Arc<dyn Resolve> {
+    let Discovery::Dns(config) = &cluster.config().discovery else { return Arc::clone(usual) };
+    if config.resolvers.is_empty() && !config.use_tcp && !config.no_default_search_domain {
+        return Arc::clone(usual);
+    }
+    match SystemResolver::new(config) {
+        Ok(own) => Arc::new(own),
+        Err(error) => {
+            tracing::error!(cluster = %cluster.name(), %error, "no DNS servers of its own");
+            Arc::clone(usual)
+        }
+    }
+}
+
 /// The refreshing of one cluster; it ends when this drops.
 #[derive(Debug)]
-pub struct StrictDns {
+pub struct Resolution {
     _targets: Vec<Task>,
     unresolved: watch::Receiver<usize>,
 }
 
-impl StrictDns {
-    /// Starts resolving the names of a STRICT_DNS cluster. Its numeric addresses are hosts at once.
-    /// For a cluster of another kind there is nothing to resolve.
+impl Resolution {
+    /// Starts resolving the names of a cluster that is found by DNS. Its numeric addresses are
+    /// hosts at once. For a cluster of another kind there is nothing to resolve.
     pub fn start(cluster: &Arc<Cluster>, resolver: &Arc<dyn Resolve>) -> Self {
-        let Discovery::StrictDns(config) = &cluster.config().discovery else {
+        let Discovery::Dns(config) = &cluster.config().discovery else {
             return Self { _targets: Vec::new(), unresolved: watch::channel(0).1 };
         };
         let names = names(&cluster.config().load_assignment);
@@ -91,7 +114,7 @@ impl StrictDns {
         shared.publish(None);
         let targets = names
             .into_iter()
-            .map(|name| task::spawn("strict dns", Target::new(&shared, name).run()))
+            .map(|name| task::spawn("dns name", Target::new(&shared, name).run()))
             .collect();
         Self { _targets: targets, unresolved }
     }
@@ -212,7 +235,7 @@ impl Target {
     async fn refresh(&mut self) -> Duration {
         let config = &self.shared.config;
         self.shared.count(ClusterStat::UpdateAttempt);
-        match self.shared.lookup(&self.name).await {
+        match self.answer().await {
             Ok(answer) => {
                 self.shared.count(ClusterStat::UpdateSuccess);
                 if let Some(backoff) = &mut self.backoff {
@@ -233,6 +256,19 @@ impl Target {
                 delay.unwrap_or(config.refresh_rate).max(LEAST_PAUSE)
             }
         }
+    }
+
+    /// What counts as an answer for this kind of cluster.
+    async fn answer(&self) -> Result<Answer, ResolveError> {
+        let mut answer = self.shared.lookup(&self.name).await?;
+        if self.shared.config.hosts == DnsHosts::First {
+            if answer.addresses.is_empty() {
+                let reason = "no address".to_owned();
+                return Err(ResolveError { name: Arc::clone(&self.name), reason });
+            }
+            answer.addresses.truncate(1);
+        }
+        Ok(answer)
     }
 
     fn jitter(&mut self) -> Duration {

@@ -48,7 +48,7 @@ impl Resolve for Fake {
 struct Rig {
     cluster: Arc<Cluster>,
     fake: Arc<Fake>,
-    _dns: StrictDns,
+    _dns: Resolution,
 }
 
 async fn rig(names: &[&str], config: DnsConfig, fake: Fake) -> Rig {
@@ -57,11 +57,11 @@ async fn rig(names: &[&str], config: DnsConfig, fake: Fake) -> Rig {
         level.endpoints.push(endpoint(Address::Name { host: (*name).into(), port: 80 }));
     }
     let mut shape = cluster(endpoints(vec![level]));
-    shape.discovery = Discovery::StrictDns(config);
+    shape.discovery = Discovery::Dns(config);
     let cluster = Arc::new(Cluster::new(Arc::new(shape), &Registry::new(1)));
     let fake = Arc::new(fake);
     let resolver: Arc<dyn Resolve> = Arc::clone(&fake) as _;
-    let mut dns = StrictDns::start(&cluster, &resolver);
+    let mut dns = Resolution::start(&cluster, &resolver);
     dns.warm().await;
     Rig { cluster, fake, _dns: dns }
 }
@@ -246,4 +246,41 @@ async fn a_configured_server_is_asked_and_its_refusals_told_apart() {
     assert_eq!(ask("none.test", Record::V4).await, Ok(Answer::default()));
     let error = ask("broken.test", Record::V4).await.unwrap_err();
     assert!(error.to_string().starts_with("cannot resolve broken.test: "), "{error}");
+}
+
+fn logical() -> DnsConfig {
+    DnsConfig { hosts: DnsHosts::First, ..v4_only() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_logical_cluster_the_first_address_is_the_host() {
+    let fake = Fake::default();
+    fake.say("a.test", Record::V4, Ok(&["10.0.0.1", "10.0.0.2"]), 0);
+    let rig = rig(&["a.test"], logical(), fake).await;
+    assert_eq!(rig.hosts(), ["10.0.0.1:80"]);
+    let before = Arc::clone(&rig.cluster.hosts().hosts()[0]);
+    assert_eq!(before.hostname(), "a.test");
+    rig.fake.say("a.test", Record::V4, Ok(&["10.0.0.1", "10.0.0.3"]), 0);
+    pass(6).await;
+    assert!(Arc::ptr_eq(&before, &rig.cluster.hosts().hosts()[0]), "others say nothing");
+    rig.fake.say("a.test", Record::V4, Ok(&["10.0.0.3", "10.0.0.1"]), 0);
+    pass(5).await;
+    assert_eq!(rig.hosts(), ["10.0.0.3:80"]);
+    assert!(before.is_removed(), "its connections close when they have nothing to carry");
+    assert_eq!(rig.stat(ClusterStat::MembershipChange), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_address_is_a_failure_of_a_logical_cluster_and_keeps_its_host() {
+    let fake = Fake::default();
+    fake.say("a.test", Record::V4, Ok(&["10.0.0.1"]), 0);
+    let backoff = source::Backoff { base: Duration::from_secs(1), max: Duration::from_secs(1) };
+    let config = DnsConfig { failure_refresh_rate: Some(backoff), ..logical() };
+    let rig = rig(&["a.test"], config, fake).await;
+    rig.fake.say("a.test", Record::V4, Ok(&[]), 0);
+    pass(9).await;
+    assert_eq!(rig.hosts(), ["10.0.0.1:80"]);
+    assert_eq!(rig.stat(ClusterStat::UpdateSuccess), 1);
+    assert!(rig.stat(ClusterStat::UpdateFailure) >= 3, "asked by the rate of failures");
+    assert_eq!(rig.stat(ClusterStat::MembershipTotal), 1);
 }

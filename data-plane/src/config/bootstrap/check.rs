@@ -202,7 +202,7 @@ fn sources(config: &BootstrapConfig) -> impl Iterator<Item = &ConfigSource> {
     let dynamic = config.dynamic.cds.iter().chain(&config.dynamic.lds);
     let clusters = config.clusters.iter().filter_map(|c| match &c.value.discovery {
         Discovery::Eds { source, .. } => Some(source),
-        Discovery::Static | Discovery::StrictDns(_) => None,
+        Discovery::Static | Discovery::Dns(_) => None,
     });
     let managers = config.listeners.iter().flat_map(|l| l.value.managers());
     let routes = managers.filter_map(|manager| match &manager.routes {

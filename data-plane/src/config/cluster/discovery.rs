@@ -13,7 +13,8 @@ use proto::envoy::extensions::clusters::dns::v3::DnsCluster;
 use proto::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsResolverConfig;
 use proto::google::protobuf::Duration as PbDuration;
 
-use super::{Discovery, DnsConfig, DnsLookupFamily};
+use super::{Discovery, DnsConfig, DnsHosts, DnsLookupFamily};
+use crate::config::address::Address as Place;
 use crate::config::endpoint::{self, EndpointsConfig};
 use crate::config::error::{At, Problems, Reason};
 use crate::config::extension::{self, Body};
@@ -37,9 +38,10 @@ pub(super) fn parse(cluster: &pb::Cluster, cx: &ParseCx<'_>) -> Result<Found, Pr
     };
     let discovery = match kind {
         DiscoveryType::Static => Discovery::Static,
-        DiscoveryType::StrictDns => Discovery::StrictDns(parse_dns(cluster)?),
+        DiscoveryType::StrictDns => Discovery::Dns(parse_dns(cluster, DnsHosts::Every)?),
+        DiscoveryType::LogicalDns => Discovery::Dns(parse_dns(cluster, DnsHosts::First)?),
         DiscoveryType::Eds => parse_eds(cluster, cx)?,
-        DiscoveryType::LogicalDns | DiscoveryType::OriginalDst => {
+        DiscoveryType::OriginalDst => {
             let what = format!("cluster type {}", kind.as_str_name());
             return Err(Reason::NotSupported { what }.into()).at("type");
         }
@@ -48,37 +50,28 @@ pub(super) fn parse(cluster: &pb::Cluster, cx: &ParseCx<'_>) -> Result<Found, Pr
         let text = "may be set for a cluster of type EDS only".into();
         return Err(Reason::Rule(text).into()).at("eds_cluster_config");
     }
-    let load_assignment = match cluster.load_assignment.clone() {
-        None => EndpointsConfig::empty(&cluster.name),
-        Some(assignment) => parse_assignment(assignment, kind).at("load_assignment")?,
-    };
+    let load_assignment = parse_assignment(cluster, &discovery)?;
     Ok(Found { discovery, load_assignment })
 }
 
-/// `cluster_type`: the one that is built is DNS with all addresses as endpoints.
+/// `cluster_type`: the one that is built is DNS.
 fn parse_custom(custom: &CustomClusterType, cluster: &pb::Cluster) -> Result<Found, Problems> {
     let any = custom.typed_config.clone().unwrap_or_default();
     let opened = extension::open(&any).at("typed_config")?;
     let discovery = match opened.body {
         Body::Message(bytes) if opened.message == "envoy.extensions.clusters.dns.v3.DnsCluster" => {
             let dns = extension::decode(&bytes).and_then(parse_dns_cluster);
-            Discovery::StrictDns(dns.at("typed_config")?)
+            Discovery::Dns(dns.at("typed_config")?)
         }
         _ => {
             let reason = extension::unknown("cluster type", &custom.name, &opened.message);
             return Err(reason.into());
         }
     };
-    let load_assignment = match cluster.load_assignment.clone() {
-        None => EndpointsConfig::empty(&cluster.name),
-        Some(assignment) => parse_assignment(assignment, DiscoveryType::StrictDns)?,
-    };
-    Ok(Found { discovery, load_assignment })
+    Ok(Found { load_assignment: parse_assignment(cluster, &discovery)?, discovery })
 }
 
 fn parse_dns_cluster(config: DnsCluster) -> Result<DnsConfig, Problems> {
-    // One endpoint with all addresses is what LOGICAL_DNS is.
-    field::refuse(config.all_addresses_in_single_endpoint, "all_addresses_in_single_endpoint")?;
     field::refuse(config.dns_min_refresh_rate.is_some(), "dns_min_refresh_rate")?;
     let d = DnsConfig::default();
     let resolver = config.typed_dns_resolver_config.as_ref().map(parse_resolver).transpose();
@@ -86,6 +79,11 @@ fn parse_dns_cluster(config: DnsCluster) -> Result<DnsConfig, Problems> {
     let failure = failure.map(|rate| parse_failure_rate(rate.base_interval, rate.max_interval));
     let rate = field::duration(config.dns_refresh_rate, "dns_refresh_rate")?;
     Ok(DnsConfig {
+        // One endpoint with all addresses is what LOGICAL_DNS is.
+        hosts: match config.all_addresses_in_single_endpoint {
+            true => DnsHosts::First,
+            false => DnsHosts::Every,
+        },
         refresh_rate: rate.unwrap_or(d.refresh_rate),
         failure_refresh_rate: failure.transpose().at("dns_failure_refresh_rate")?,
         jitter: field::duration(config.dns_jitter, "dns_jitter")?.unwrap_or(Duration::ZERO),
@@ -126,21 +124,47 @@ fn parse_eds(cluster: &pb::Cluster, cx: &ParseCx<'_>) -> Result<Discovery, Probl
 
 /// Which addresses may stand in the endpoints depends on who reads them.
 fn parse_assignment(
-    assignment: proto::envoy::config::endpoint::v3::ClusterLoadAssignment,
-    kind: DiscoveryType,
+    cluster: &pb::Cluster,
+    discovery: &Discovery,
 ) -> Result<EndpointsConfig, Problems> {
-    let parsed = endpoint::parse::parse(assignment)?;
-    if kind == DiscoveryType::Static {
-        endpoint::parse::ips_only(&parsed)?;
+    let parsed = match cluster.load_assignment.clone() {
+        None => EndpointsConfig::empty(&cluster.name),
+        Some(assignment) => endpoint::parse::parse(assignment).at("load_assignment")?,
+    };
+    match discovery {
+        Discovery::Static => endpoint::parse::ips_only(&parsed),
+        Discovery::Dns(DnsConfig { hosts: DnsHosts::First, .. }) => one_name(&parsed),
+        Discovery::Dns(_) | Discovery::Eds { .. } => Ok(()),
     }
+    .at("load_assignment")?;
     Ok(parsed)
 }
 
-fn parse_dns(cluster: &pb::Cluster) -> Result<DnsConfig, Problems> {
+/// A LOGICAL_DNS cluster is one name. Envoy takes a pipe and never has a host then.
+fn one_name(endpoints: &EndpointsConfig) -> Result<(), Problems> {
+    let [locality] = endpoints.localities.as_slice() else { return Err(not_one().into()) };
+    let [endpoint] = locality.endpoints.as_slice() else { return Err(not_one().into()) };
+    match endpoint.address {
+        Place::Ip(_) | Place::Name { .. } => Ok(()),
+        Place::Pipe(_) => {
+            let (got, must) = ("a pipe".into(), "a socket_address in a LOGICAL_DNS cluster".into());
+            Err(Reason::Invalid { got, must }.into())
+        }
+    }
+}
+
+fn not_one() -> Reason {
+    let text = "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single \
+                lb_endpoint";
+    Reason::Rule(text.into())
+}
+
+fn parse_dns(cluster: &pb::Cluster, hosts: DnsHosts) -> Result<DnsConfig, Problems> {
     let d = DnsConfig::default();
     let failure = cluster.dns_failure_refresh_rate;
     let failure = failure.map(|rate| parse_failure_rate(rate.base_interval, rate.max_interval));
     let mut dns = resolver(cluster)?;
+    dns.hosts = hosts;
     dns.refresh_rate =
         field::duration(cluster.dns_refresh_rate, "dns_refresh_rate")?.unwrap_or(d.refresh_rate);
     if dns.refresh_rate.is_zero() {

@@ -73,13 +73,15 @@ pub enum Discovery {
     },
     /// From `load_assignment`, IP addresses and pipes.
     Static,
-    /// From `load_assignment`, all addresses of each name.
-    StrictDns(DnsConfig),
+    /// From `load_assignment`, its names resolved (`STRICT_DNS`, `LOGICAL_DNS`).
+    Dns(DnsConfig),
 }
 
 /// How names are resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsConfig {
+    /// What becomes of the addresses of a name.
+    pub hosts: DnsHosts,
     /// Between two resolutions; default 5 s.
     pub refresh_rate: Duration,
     /// After a failure; `None`: as `refresh_rate`.
@@ -96,6 +98,16 @@ pub struct DnsConfig {
     pub use_tcp: bool,
     /// The search list of the system is not used.
     pub no_default_search_domain: bool,
+}
+
+/// What becomes of the addresses of a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DnsHosts {
+    /// Each is a host (`STRICT_DNS`, the default).
+    #[default]
+    Every,
+    /// The first is the cluster's only host (`LOGICAL_DNS`).
+    First,
 }
 
 /// `Cluster.DnsLookupFamily`.
@@ -286,6 +298,7 @@ impl Default for LocalityLb {
 impl Default for DnsConfig {
     fn default() -> Self {
         Self {
+            hosts: DnsHosts::Every,
             refresh_rate: Duration::from_secs(5),
             failure_refresh_rate: None,
             jitter: Duration::ZERO,

@@ -71,6 +71,7 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "dns_jitter",
             "typed_dns_resolver_config",
             "dns_lookup_family",
+            "all_addresses_in_single_endpoint",
         ],
         &[],
     ),
