@@ -1,8 +1,8 @@
 //! From configured endpoints to hosts, keeping what stays. Pure.
 //!
 //! The hosts of a cluster come from one place: its `load_assignment` (STATIC), an EDS update, or
-//! the same form with names resolved (STRICT_DNS, LOGICAL_DNS). An address that was there before keeps its
-//! [`Host`], with counters, health and connections; what left is marked removed.
+//! the same form with names resolved (STRICT_DNS, LOGICAL_DNS). An address that was there before
+//! keeps its [`Host`], with counters, health and connections; what left is marked removed.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;

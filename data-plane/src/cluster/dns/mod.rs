@@ -1,4 +1,5 @@
-//! STRICT_DNS and LOGICAL_DNS: hosts from the addresses of names, kept fresh on the control runtime.
+//! STRICT_DNS and LOGICAL_DNS: hosts from the addresses of names, kept fresh on the control
+//! runtime.
 //!
 //! Each name of a cluster has a task of its own that resolves, publishes and waits, so that a slow
 //! name holds nothing up. A failed resolution keeps the addresses that were found last and is tried
@@ -6,8 +7,8 @@
 //! and is a failure in LOGICAL_DNS, as in Envoy.
 //!
 //! LOGICAL_DNS uses the first address alone. When that changes, the host is another one: what was
-//! connected to the old address finishes what it carries and closes, as in Envoy 1.40. Envoy makes a
-//! new host as well when only the other addresses change; here nobody connects to those, and
+//! connected to the old address finishes what it carries and closes, as in Envoy 1.40. Envoy makes
+//! a new host as well when only the other addresses change; here nobody connects to those, and
 //! connections stay.
 //!
 //! The resolver is a trait: [`SystemResolver`] asks `/etc/hosts` and then DNS.
