@@ -1,6 +1,6 @@
 //! Our halves with other people's: Envoy on our `xds-server` (Envoy's resources and mesh files),
 //! our data plane on go-control-plane, gRPC's own xDS client on our `xds-server`; DNS
-//! whose answers change, beside Envoy; and a soak of updates under load.
+//! whose answers change and source addresses, beside Envoy; and a soak of updates under load.
 
 mod envoy_on_ours;
 mod grpc_client;
@@ -8,4 +8,5 @@ mod logical_dns;
 mod mesh_file;
 mod ours_on_go;
 mod soak;
+mod source_address;
 mod strict;

@@ -3,13 +3,14 @@
 //! `--mode validate` and a start go through the same functions.
 
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use proto::envoy::config::bootstrap::v3::Bootstrap;
 use proto::prost::Message as _;
 use proto::rules::Policy;
 use proto::text::{self, Diagnostic, DuplicateKeys, Format, Read, ReadOptions, SourceMap};
 
+use crate::base::bind::BindConfig;
 use crate::config::bootstrap::{self, BootstrapConfig};
 use crate::config::data_source::{DataSources, NoSources};
 use crate::config::error::{Problem, Problems, Reason, Segment};
@@ -183,6 +184,7 @@ pub fn static_cx() -> ParseCx<'static> {
         formats: &Operators,
         sources: &Machine,
         secrets: Secrets::none(),
+        bind: None,
         origin: Origin::Static,
         unknown_fields: UnknownFields::Count,
         policy: policy(),
@@ -191,8 +193,12 @@ pub fn static_cx() -> ParseCx<'static> {
 
 /// What parsers of resources by xDS may know.
 #[must_use]
-pub fn dynamic_cx(unknown_fields: UnknownFields, secrets: &Secrets) -> ParseCx<'_> {
-    ParseCx { origin: Origin::Dynamic, unknown_fields, secrets, ..static_cx() }
+pub fn dynamic_cx<'a>(
+    unknown_fields: UnknownFields,
+    secrets: &'a Secrets,
+    bind: Option<&'a Arc<BindConfig>>,
+) -> ParseCx<'a> {
+    ParseCx { origin: Origin::Dynamic, unknown_fields, secrets, bind, ..static_cx() }
 }
 
 /// What this build, with all its filters, says of a resource that others are to get: what a
@@ -213,7 +219,8 @@ pub struct Judgement {
 #[must_use]
 pub fn judge(type_url: &str, bytes: &[u8]) -> Judgement {
     static EVERYTHING: LazyLock<Policy> = LazyLock::new(Policy::everything);
-    let cx = ParseCx { sources: &NoSources, ..dynamic_cx(UnknownFields::Count, Secrets::none()) };
+    let cx = dynamic_cx(UnknownFields::Count, Secrets::none(), None);
+    let cx = ParseCx { sources: &NoSources, ..cx };
     let mut found = objections(type_url, bytes, &cx);
     if found.iter().any(is_unsupported) {
         for problem in objections(type_url, bytes, &ParseCx { policy: &EVERYTHING, ..cx }) {

@@ -275,10 +275,11 @@ fn subscriptions(
 ) -> Result<(Subscriptions<ResourceValue>, Events), StartError> {
     let unknown = setup.unknown_dynamic_fields;
     let metrics = Arc::clone(metrics);
-    let secrets = Arc::clone(&loaded.config.secrets);
+    let (secrets, bind) = (Arc::clone(&loaded.config.secrets), loaded.config.bind.clone());
     let decode = xds::decoder(
         move |type_url, bytes| {
-            bindable(resource::decode(type_url, bytes, &dynamic_cx(unknown, &secrets)), &held)
+            let cx = dynamic_cx(unknown, &secrets, bind.as_ref());
+            bindable(resource::decode(type_url, bytes, &cx), &held)
         },
         move |_, _, notes| {
             for field in &notes.ignored_fields {

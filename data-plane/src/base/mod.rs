@@ -1,6 +1,7 @@
 //! L0: what every layer uses and what knows nothing of proxies.
 
 pub mod backoff;
+pub mod bind;
 pub mod clock;
 pub mod drain;
 pub mod limits;

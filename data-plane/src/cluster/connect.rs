@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::host::HostAddress;
+use crate::base::bind::{BindConfig, BindError};
 use crate::codec::io::Io;
 use crate::codec::io::tls::{HandshakeError, TlsStream};
 use crate::config::address::TcpKeepalive;
@@ -62,6 +63,8 @@ pub struct ConnectError {
 /// The classes of Envoy's pool failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectErrorKind {
+    /// The source address could not be bound.
+    Bind,
     /// `connect_timeout` passed.
     Timeout,
     /// The other side refused, or was not reached.
@@ -77,7 +80,7 @@ impl ConnectErrorKind {
         match self {
             Self::Timeout => "connection timeout",
             Self::Remote => "remote connection failure",
-            Self::Local => "local connection failure",
+            Self::Bind | Self::Local => "local connection failure",
         }
     }
 }
@@ -91,6 +94,16 @@ impl ConnectError {
 
     fn local(error: &io::Error) -> Self {
         Self { kind: ConnectErrorKind::Local, transport: errno_text(error).into() }
+    }
+
+    fn bind(error: BindError) -> Self {
+        match error {
+            BindError::Option(error) => Self::local(&error),
+            BindError::Address(source, error) => {
+                let text = format!("failed to bind to {source}: {}", errno_text(&error));
+                Self { kind: ConnectErrorKind::Bind, transport: text.into() }
+            }
+        }
     }
 
     fn remote(error: &io::Error) -> Self {
@@ -112,8 +125,8 @@ pub struct ConnectOptions {
     pub timeout: Duration,
     /// `upstream_connection_options.tcp_keepalive`.
     pub keepalive: Option<TcpKeepalive>,
-    /// Address that connections come from (`upstream_bind_config`).
-    pub source: Option<SocketAddr>,
+    /// Where connections come from (`upstream_bind_config`).
+    pub bind: Option<Arc<BindConfig>>,
     /// TLS, and what is offered by ALPN.
     pub tls: Option<(Arc<Client>, Offer)>,
 }
@@ -123,7 +136,7 @@ impl From<&ClusterConfig> for ConnectOptions {
         Self {
             timeout: config.connect_timeout,
             keepalive: config.tcp_keepalive,
-            source: None,
+            bind: config.bind.clone(),
             tls: None,
         }
     }
@@ -179,7 +192,7 @@ async fn encrypt(
 async fn open(address: &HostAddress, options: &ConnectOptions) -> Result<Socket, ConnectError> {
     match address {
         HostAddress::Socket(address) => {
-            let socket = tcp_socket(*address, options).map_err(|e| ConnectError::local(&e))?;
+            let socket = tcp_socket(*address, options)?;
             let stream = socket.connect(*address).await;
             stream.map(Stream::Tcp).map(Socket::new).map_err(|e| failed(&e))
         }
@@ -200,18 +213,24 @@ fn failed(error: &io::Error) -> ConnectError {
     }
 }
 
-fn tcp_socket(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpSocket> {
-    let raw = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    raw.set_nonblocking(true)?;
-    raw.set_tcp_nodelay(true)?;
-    if let Some(source) = options.source {
-        raw.bind(&source.into())?;
+fn tcp_socket(address: SocketAddr, options: &ConnectOptions) -> Result<TcpSocket, ConnectError> {
+    let raw = raw_socket(address).map_err(|error| ConnectError::local(&error))?;
+    if let Some(bind) = &options.bind {
+        bind.apply(&raw, address).map_err(ConnectError::bind)?;
     }
     let socket = TcpSocket::from_std_stream(raw.into());
     if let Some(keepalive) = options.keepalive {
-        SockRef::from(&socket).set_tcp_keepalive(&keepalive_of(keepalive))?;
+        let set = SockRef::from(&socket).set_tcp_keepalive(&keepalive_of(keepalive));
+        set.map_err(|error| ConnectError::local(&error))?;
     }
     Ok(socket)
+}
+
+fn raw_socket(address: SocketAddr) -> io::Result<RawSocket> {
+    let raw = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    raw.set_nonblocking(true)?;
+    raw.set_tcp_nodelay(true)?;
+    Ok(raw)
 }
 
 fn keepalive_of(config: TcpKeepalive) -> Keepalive {
@@ -417,7 +436,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let options = ConnectOptions {
             keepalive: Some(TcpKeepalive { time_s: Some(7), ..TcpKeepalive::default() }),
-            source: Some("127.0.0.2:0".parse().unwrap()),
+            bind: Some(Arc::new(BindConfig {
+                addresses: vec!["127.0.0.2:0".parse().unwrap()],
+                ..BindConfig::default()
+            })),
             ..options()
         };
         let socket = connect(&address.into(), &options, WorkerId::CONTROL).await.unwrap();
@@ -427,6 +449,18 @@ mod tests {
         let Stream::Tcp(stream) = socket.stream else { panic!("not TCP") };
         assert!(stream.nodelay().unwrap());
         assert!(SockRef::from(&stream).keepalive().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_source_that_is_not_here_is_a_local_failure_in_envoys_words() {
+        let bind =
+            BindConfig { addresses: vec!["192.0.2.1:0".parse().unwrap()], ..BindConfig::default() };
+        let options = ConnectOptions { bind: Some(Arc::new(bind)), ..options() };
+        let to = SocketAddr::from(([127, 0, 0, 1], 1));
+        let error = connect(&to.into(), &options, WorkerId::CONTROL).await.unwrap_err();
+        assert_eq!(error.to_string(), "local connection failure");
+        let why = "failed to bind to 192.0.2.1:0: Cannot assign requested address";
+        assert_eq!((error.kind, &*error.transport), (ConnectErrorKind::Bind, why));
     }
 
     #[tokio::test]

@@ -69,6 +69,7 @@ pub(super) fn cluster(endpoints: EndpointsConfig) -> ClusterConfig {
         },
         per_connection_buffer_limit_bytes: 1 << 20,
         tcp_keepalive: None,
+        bind: None,
         transport: UpstreamTransport::RawBuffer,
         metadata: Arc::default(),
         ignore_health_on_host_removal: false,

@@ -108,6 +108,21 @@ pub fn parse_ip(address: pb::Address) -> Result<SocketAddr, Problems> {
     }
 }
 
+/// Parses a socket address that must be an IP address and a port.
+///
+/// # Errors
+/// As for [`parse`], and for a name.
+pub fn parse_socket_ip(socket: pb::SocketAddress) -> Result<SocketAddr, Problems> {
+    match parse_socket(socket)? {
+        Address::Ip(address) => Ok(address),
+        Address::Name { host, .. } => {
+            field::ip(&host).at("address")?;
+            Err(Reason::Missing.into())
+        }
+        Address::Pipe(_) => Err(Reason::Missing.into()),
+    }
+}
+
 /// Keep-alive values; 0 is the system's, as in Envoy.
 #[must_use]
 pub fn parse_keepalive(keepalive: pb::TcpKeepalive) -> TcpKeepalive {

@@ -22,6 +22,7 @@ use super::listener::{self, ListenerConfig};
 use super::route::{self, RouteConfig};
 use super::tls::Secrets;
 use super::verdict::{self, Verdict};
+use crate::base::bind::BindConfig;
 
 /// Type URL of listeners.
 pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
@@ -43,6 +44,8 @@ pub struct ParseCx<'a> {
     pub sources: &'a dyn DataSources,
     /// Secrets of the bootstrap, by name.
     pub secrets: &'a Secrets,
+    /// Where connections come from, unless a cluster says it.
+    pub bind: Option<&'a Arc<BindConfig>>,
     /// Where the resource comes from.
     pub origin: Origin,
     /// What to do with fields that the descriptors do not know.
@@ -152,6 +155,7 @@ impl ParseCx<'static> {
             formats: &AnyFormat,
             sources: &NoSources,
             secrets: Secrets::none(),
+            bind: None,
             origin: Origin::Static,
             unknown_fields: UnknownFields::Count,
             policy: super::support::bare_policy(),

@@ -265,3 +265,20 @@ fn problems_of_a_file_are_found_in_its_lines() {
     let path = problems.all()[0].path.to_string();
     assert_eq!(read.positions.locate(&path), Some((4, 5)), "{path}");
 }
+
+#[test]
+fn a_cluster_by_xds_binds_as_the_bootstrap_says_unless_it_says_it() {
+    let yaml = "cluster_manager: {upstream_bind_config: {source_address: {address: 127.0.0.2, \
+                port_value: 0}}}";
+    let bootstrap = decode_bootstrap(yaml, &ParseCx::bare()).unwrap();
+    let cx = ParseCx { origin: Origin::Dynamic, bind: bootstrap.bind.as_ref(), ..ParseCx::bare() };
+    for (yaml, addresses) in
+        [("name: c", vec!["127.0.0.2:0"]), ("name: c\nupstream_bind_config: {}", Vec::new())]
+    {
+        let ResourceValue::Cluster(cluster) = decode_yaml(CLUSTER, yaml, &cx).unwrap() else {
+            panic!("no cluster");
+        };
+        let bound = &cluster.bind.as_ref().unwrap().addresses;
+        assert_eq!(bound.iter().map(ToString::to_string).collect::<Vec<_>>(), addresses);
+    }
+}

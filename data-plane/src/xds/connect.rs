@@ -3,14 +3,17 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
+use crate::base::bind::BindConfig;
 use crate::config::address::Address;
 use crate::config::cluster::{ClusterConfig, Discovery};
 use crate::config::error::{Problems, Reason};
@@ -41,6 +44,7 @@ pub trait Connect: Send + Sync {
 #[derive(Debug)]
 pub struct PlainConnector {
     addresses: Vec<Address>,
+    bind: Option<Arc<BindConfig>>,
     timeout: Duration,
     next: AtomicUsize,
 }
@@ -49,7 +53,7 @@ impl PlainConnector {
     /// Connects to `addresses` in turn.
     #[must_use]
     pub fn new(addresses: Vec<Address>, timeout: Duration) -> Self {
-        Self { addresses, timeout, next: AtomicUsize::new(0) }
+        Self { addresses, bind: None, timeout, next: AtomicUsize::new(0) }
     }
 
     /// Connects to the endpoints that are written into `cluster`; names are resolved each time.
@@ -63,7 +67,8 @@ impl PlainConnector {
         }
         let endpoints = cluster.load_assignment.localities.iter().flat_map(|l| &l.endpoints);
         let addresses = endpoints.map(|endpoint| endpoint.address.clone()).collect();
-        Ok(Self::new(addresses, cluster.connect_timeout))
+        let plain = Self::new(addresses, cluster.connect_timeout);
+        Ok(Self { bind: cluster.bind.clone(), ..plain })
     }
 }
 
@@ -79,7 +84,7 @@ impl Connect for PlainConnector {
             let Some(address) = address else {
                 return Err(io::Error::other("the cluster has no endpoint"));
             };
-            dial(address)
+            dial(address, self.bind.as_deref())
                 .await
                 .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
         })
@@ -91,11 +96,11 @@ impl Connect for PlainConnector {
 ///
 /// # Errors
 /// What the system says.
-pub async fn dial(address: &Address) -> io::Result<BoxedIo> {
+pub async fn dial(address: &Address, bind: Option<&BindConfig>) -> io::Result<BoxedIo> {
     let tcp = match address {
         Address::Pipe(pipe) => return dial_unix(&pipe.path).await,
-        Address::Ip(address) => TcpStream::connect(address).await?,
-        Address::Name { host, port } => TcpStream::connect((&**host, *port)).await?,
+        Address::Ip(address) => dial_tcp(*address, bind).await?,
+        Address::Name { host, port } => dial_name((host, *port), bind).await?,
     };
     tcp.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
@@ -104,6 +109,26 @@ pub async fn dial(address: &Address) -> io::Result<BoxedIo> {
         .with_retries(3);
     SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
     Ok(Box::new(tcp))
+}
+
+/// Tries the addresses of a name one after the other.
+async fn dial_name(name: (&str, u16), bind: Option<&BindConfig>) -> io::Result<TcpStream> {
+    let mut failed = io::Error::other("the name has no address");
+    for address in tokio::net::lookup_host(name).await? {
+        match dial_tcp(address, bind).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+async fn dial_tcp(address: SocketAddr, bind: Option<&BindConfig>) -> io::Result<TcpStream> {
+    let Some(bind) = bind else { return TcpStream::connect(address).await };
+    let raw = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    raw.set_nonblocking(true)?;
+    bind.apply(&raw, address).map_err(io::Error::other)?;
+    TcpSocket::from_std_stream(raw.into()).connect(address).await
 }
 
 #[cfg(target_os = "linux")]

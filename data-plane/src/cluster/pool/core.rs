@@ -397,6 +397,10 @@ impl<C: Conn> Pool<C> {
         let ended = match error.kind {
             ConnectErrorKind::Remote => Ended::Remote,
             ConnectErrorKind::Local => Ended::Local,
+            ConnectErrorKind::Bind => {
+                self.owner.inc(ClusterStat::BindErrors);
+                Ended::Local
+            }
             ConnectErrorKind::Timeout => {
                 self.owner.inc(ClusterStat::UpstreamCxConnectTimeout);
                 Ended::Local

@@ -23,6 +23,7 @@ use super::metadata::Metadata;
 use super::resource::Accepted;
 use super::source::{ApiSource, ConfigSource};
 use super::tls::Secrets;
+use crate::base::bind::BindConfig;
 use crate::base::names::ClusterName;
 use crate::base::pattern::StringMatcher;
 
@@ -31,6 +32,8 @@ pub use check::check;
 /// Everything that a start needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BootstrapConfig {
+    /// Where connections come from, unless a cluster says it.
+    pub bind: Option<Arc<BindConfig>>,
     /// Who this proxy is.
     pub node: NodeConfig,
     /// The admin interface; `None` has none.
@@ -164,6 +167,7 @@ impl BootstrapConfig {
     #[must_use]
     pub fn empty() -> Self {
         Self {
+            bind: None,
             node: NodeConfig::default(),
             admin: None,
             listeners: Vec::new(),

@@ -54,6 +54,12 @@ pub fn parse(bootstrap: pb::Bootstrap, cx: &ParseCx<'_>) -> Result<BootstrapConf
     let node = all.keep(parse_node(bootstrap.node.unwrap_or_default()).at("node"));
     let admin = bootstrap.admin.map(|admin| parse_admin(admin, cx)).transpose();
     let admin = all.keep(admin.at("admin"));
+    let manager = bootstrap.cluster_manager.unwrap_or_default();
+    let local = manager.local_cluster_name;
+    let bind = manager.upstream_bind_config.map(cluster::bind::parse).transpose();
+    let bind = all.keep(bind.at("upstream_bind_config").at("cluster_manager"));
+    let bind = bind.flatten().map(Arc::new);
+    let cx = &ParseCx { bind: bind.as_ref(), ..*cx };
     let resources = bootstrap.static_resources.unwrap_or_default();
     let resources = all.keep(parse_static(resources, cx).at("static_resources"));
     let dynamic = parse_dynamic(bootstrap.dynamic_resources.unwrap_or_default());
@@ -68,13 +74,14 @@ pub fn parse(bootstrap: pb::Bootstrap, cx: &ParseCx<'_>) -> Result<BootstrapConf
     let log_format = log_format.and_then(|format| format.log_format).map(parse_log_format);
     let log_format = log_format.transpose().at("log_format").at("application_log_config");
     let log_format = all.keep(log_format);
-    let local = bootstrap.cluster_manager.map(|manager| manager.local_cluster_name);
+    let local = Some(local).filter(|name| !name.is_empty());
     all.finish()?;
     let build = || {
         let (listeners, clusters, secrets) = resources?;
         let runtime = runtime?;
         let overload = overload::with_runtime(overload?, &runtime);
         Some(BootstrapConfig {
+            bind,
             node: node?,
             admin: admin?,
             listeners,
@@ -82,7 +89,7 @@ pub fn parse(bootstrap: pb::Bootstrap, cx: &ParseCx<'_>) -> Result<BootstrapConf
             secrets: Arc::new(secrets),
             dynamic: dynamic?,
             runtime,
-            local_cluster_name: local.filter(|name| !name.is_empty()).map(Into::into),
+            local_cluster_name: local.map(Into::into),
             overload,
             header_prefix: match bootstrap.header_prefix.as_str() {
                 "" => "x-envoy".into(),

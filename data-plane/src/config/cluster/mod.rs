@@ -2,6 +2,7 @@
 //!
 //! Shape only; `parse.rs` has the rules. Envoy's defaults are resolved.
 
+pub mod bind;
 pub mod discovery;
 mod http;
 mod lb;
@@ -16,6 +17,7 @@ use super::http_protocol::{CommonHttpOptions, Http1Options, Http2Options};
 use super::metadata::Metadata;
 use super::source::ConfigSource;
 use super::tls::UpstreamTls;
+use crate::base::bind::BindConfig;
 use crate::base::names::ClusterName;
 
 /// A cluster.
@@ -41,6 +43,8 @@ pub struct ClusterConfig {
     pub per_connection_buffer_limit_bytes: u32,
     /// TCP keep-alive of its connections; `None` leaves it off.
     pub tcp_keepalive: Option<TcpKeepalive>,
+    /// Where its connections come from.
+    pub bind: Option<Arc<BindConfig>>,
     /// What lies between socket and HTTP.
     pub transport: UpstreamTransport,
     /// `metadata`.

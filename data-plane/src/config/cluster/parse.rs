@@ -8,9 +8,10 @@ use proto::envoy::config::cluster::v3::circuit_breakers::Thresholds as PbThresho
 use proto::envoy::config::core::v3::RoutingPriority;
 
 use super::{
-    CircuitBreakers, ClusterConfig, Discovery, RetryBudget, Thresholds, UpstreamTransport,
+    CircuitBreakers, ClusterConfig, Discovery, RetryBudget, Thresholds, UpstreamTransport, bind,
     discovery, http, lb,
 };
+use crate::base::bind::BindConfig;
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::resource::ParseCx;
 use crate::config::{address, field, metadata, tls};
@@ -38,6 +39,8 @@ pub fn parse(cluster: pb::Cluster, cx: &ParseCx<'_>) -> Result<ClusterConfig, Pr
     let http = all.keep(http::parse(&cluster, cx));
     let transport = all.keep(parse_transport(&cluster, cx));
     let breakers = all.keep(parse_breakers(cluster.circuit_breakers).at("circuit_breakers"));
+    let bind = cluster.upstream_bind_config.clone().map(bind::parse).transpose();
+    let bind = all.keep(bind.at("upstream_bind_config"));
     let connect_timeout = all.keep(field::duration(cluster.connect_timeout, "connect_timeout"));
     all.finish()?;
     let parts = found.zip(balancing).zip(lb_common).zip(http).zip(breakers);
@@ -59,6 +62,7 @@ pub fn parse(cluster: pb::Cluster, cx: &ParseCx<'_>) -> Result<ClusterConfig, Pr
             BUFFER_LIMIT_BYTES_DEFAULT,
         ),
         tcp_keepalive: options.tcp_keepalive.map(address::parse_keepalive),
+        bind: BindConfig::merged(bind.flatten(), cx.bind),
         transport: transport.unwrap_or_default(),
         metadata: Arc::new(metadata::parse(cluster.metadata)),
         ignore_health_on_host_removal: cluster.ignore_health_on_host_removal,
@@ -76,7 +80,6 @@ fn refuse_unbuilt(cluster: &pb::Cluster) -> Result<(), Problems> {
         (!cluster.filters.is_empty(), "filters"),
         (!cluster.transport_socket_matches.is_empty(), "transport_socket_matches"),
         (cluster.transport_socket_matcher.is_some(), "transport_socket_matcher"),
-        (cluster.upstream_bind_config.is_some(), "upstream_bind_config"),
         (cluster.upstream_config.is_some(), "upstream_config"),
         (cluster.queuing_policies.is_some(), "queuing_policies"),
         (

@@ -69,7 +69,7 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
     ),
     (
         "envoy.config.bootstrap.v3.ClusterManager",
-        &["local_cluster_name"],
+        &["local_cluster_name", "upstream_bind_config"],
         // The event log of a detection that is refused; load reports; memory.
         &["outlier_detection", "load_stats_config", "enable_deferred_cluster_creation"],
     ),

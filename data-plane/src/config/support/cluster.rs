@@ -46,6 +46,7 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "metadata",
             "protocol_selection",
             "upstream_connection_options",
+            "upstream_bind_config",
             // Health only comes from probes and outlier detection, which are refused.
             "close_connections_on_host_health_failure",
             "ignore_health_on_host_removal",

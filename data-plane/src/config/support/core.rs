@@ -15,6 +15,23 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
         &["keepalive_probes", "keepalive_time", "keepalive_interval"],
         &[],
     ),
+    (
+        "envoy.config.core.v3.BindConfig",
+        &[
+            "source_address",
+            "freebind",
+            "socket_options",
+            "extra_source_addresses",
+            "additional_source_addresses",
+        ],
+        &[],
+    ),
+    ("envoy.config.core.v3.ExtraSourceAddress", &["address"], &[]),
+    (
+        "envoy.config.core.v3.SocketOption",
+        &["description", "level", "name", "int_value", "state"],
+        &[],
+    ),
     ("envoy.config.core.v3.SocketOptionsOverride", &["socket_options"], &[]),
     ("envoy.config.core.v3.CidrRange", &["address_prefix", "prefix_len"], &[]),
     ("envoy.config.core.v3.Locality", &["region", "zone", "sub_zone"], &[]),

@@ -289,7 +289,9 @@ impl Attempt {
                 let kind = match error.kind {
                     ConnectErrorKind::Timeout => ErrorKind::ConnectTimeout,
                     ConnectErrorKind::Remote => ErrorKind::ConnectFailure,
-                    ConnectErrorKind::Local => ErrorKind::LocalConnectFailure,
+                    ConnectErrorKind::Bind | ConnectErrorKind::Local => {
+                        ErrorKind::LocalConnectFailure
+                    }
                 };
                 let transport = Some(error.transport).filter(|text| !text.is_empty());
                 ProxyError { transport, ..ProxyError::new(kind, Sent::Nothing) }
