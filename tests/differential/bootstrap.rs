@@ -37,14 +37,7 @@ pub(crate) fn text(family: &Family, places: &Places) -> String {
         "admin": {"address": address(SocketAddr::from(([127, 0, 0, 1], 0)))},
         "layered_runtime": {"layers": [{"name": "static", "static_layer": runtime}]},
         "static_resources": {
-            "listeners": [{
-                "name": "main",
-                "address": address(SocketAddr::from(([127, 0, 0, 1], 0))),
-                "filter_chains": [{"filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": manager(family),
-                }]}],
-            }],
+            "listeners": [listener(family)],
             "clusters": clusters,
         },
     });
@@ -54,6 +47,21 @@ pub(crate) fn text(family: &Family, places: &Places) -> String {
         text = text.replace(&format!("\"{{{{{name}}}}}\""), &place.port().to_string());
     }
     text
+}
+
+fn listener(family: &Family) -> Value {
+    let mut listener = json!({
+        "name": "main",
+        "address": address(SocketAddr::from(([127, 0, 0, 1], 0))),
+        "filter_chains": [{"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": manager(family),
+        }]}],
+    });
+    if let (Some(fields), Some(more)) = (listener.as_object_mut(), family.listener.as_object()) {
+        fields.extend(more.clone());
+    }
+    listener
 }
 
 fn manager(family: &Family) -> Value {

@@ -14,6 +14,9 @@ pub(crate) struct Family {
     /// Fields of the connection manager beside those of the template.
     #[serde(default)]
     pub(crate) manager: Value,
+    /// Fields of the listener beside those of the template.
+    #[serde(default)]
+    pub(crate) listener: Value,
     /// The route configuration.
     pub(crate) routes: Value,
     /// Clusters beside those of the template.

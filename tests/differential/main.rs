@@ -44,6 +44,7 @@ families!(
     headers,
     http2,
     limits,
+    listener_log,
     local_reply,
     paths,
     protocol,

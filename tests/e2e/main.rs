@@ -7,6 +7,7 @@ mod drain;
 mod http1_attacks;
 mod http2_floods;
 mod http2_rules;
+mod listener_log;
 mod panics;
 mod reload;
 mod rig;

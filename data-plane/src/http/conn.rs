@@ -8,6 +8,7 @@ use http::HeaderValue;
 
 use crate::base::clock::{self, Instant};
 use crate::codec::Version;
+use crate::telemetry::flags::ResponseFlags;
 
 /// An end of a downstream connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +34,23 @@ pub struct ConnInfo {
     pub accepted: Instant,
     /// What the TLS handshake agreed on.
     pub tls: Option<Box<TlsFacts>>,
+    /// What became of it, for the logs of its listener.
+    pub record: ConnRecord,
     /// It is to close after the response at hand.
     closes: Cell<bool>,
+}
+
+/// What became of a connection; its codec writes it, and it is read when the connection is over.
+#[derive(Clone, Debug, Default)]
+pub struct ConnRecord {
+    /// What it spoke, once that was understood.
+    pub protocol: Cell<Option<Version>>,
+    /// Bytes that came.
+    pub received: Cell<u64>,
+    /// Bytes that went.
+    pub sent: Cell<u64>,
+    /// `%RESPONSE_FLAGS%` of the connection.
+    pub flags: Cell<ResponseFlags>,
 }
 
 /// What HTTP needs to know of a TLS connection.
@@ -57,12 +73,23 @@ pub enum Transport {
     Tls,
 }
 
+impl ConnRecord {
+    /// Notes what it spoke: nothing where nothing came, or, as in Envoy, where not even the first
+    /// of its heads was understood.
+    pub fn speaks(&self, version: Version, requests: u32) {
+        if requests > 0 || (self.received.get() > 0 && self.flags.get().is_empty()) {
+            self.protocol.set(Some(version));
+        }
+    }
+}
+
 impl ConnInfo {
     /// A connection that was accepted now.
     #[must_use]
     pub fn new(id: u64, remote: Peer, local: Peer, transport: Transport) -> Self {
         let (accepted, closes) = (clock::now(), Cell::new(false));
-        Self { id, remote, local, transport, accepted, tls: None, closes }
+        let record = ConnRecord::default();
+        Self { id, remote, local, transport, accepted, tls: None, record, closes }
     }
 
     /// The version of HTTP that ALPN agreed on.

@@ -95,7 +95,9 @@ fn host_addr(address: &HostAddress) -> Addr<'_> {
     }
 }
 
-const fn protocol(version: Version) -> Protocol {
+/// `%PROTOCOL%` of a version.
+#[must_use]
+pub const fn protocol(version: Version) -> Protocol {
     match version {
         Version::Http10 => Protocol::Http10,
         Version::Http11 => Protocol::Http11,

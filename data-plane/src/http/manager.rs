@@ -7,10 +7,10 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::base::names::RouteConfigName;
 use crate::codec::{RequestHead, ResponseHead};
-use crate::config::access_log::AccessLogConfig;
 use crate::config::format::{FormatConfig, FormatShape};
 use crate::config::http_manager::{HttpManagerConfig, RouteSource};
 use crate::config::listener::TcpListenerConfig;
+use crate::http::access_log::AccessLog;
 use crate::http::chain::Chains;
 use crate::http::entry;
 use crate::http::exchange::{Exchange, Keep};
@@ -18,7 +18,7 @@ use crate::http::log_filter::LogFilter;
 use crate::http::reply::{LocalReply, ReplyFor};
 use crate::http::view::{View, ViewCell};
 use crate::route::mutation;
-use crate::telemetry::access_log::{Format, LogType, Logs, Sink, Target};
+use crate::telemetry::access_log::{Format, LogType, Logs};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::stats::{Group, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope};
 
@@ -41,17 +41,6 @@ pub struct ManagerCx {
     pub metrics: Arc<Metrics>,
     /// The sinks of access logs.
     pub logs: Logs,
-}
-
-/// One access log, ready to be written.
-#[derive(Debug)]
-pub struct AccessLog {
-    /// Which entries are written; `None` is all.
-    pub filter: Option<LogFilter>,
-    /// How a line is written.
-    pub format: Format,
-    /// Where it goes.
-    pub sink: Sink,
 }
 
 /// A connection manager.
@@ -125,7 +114,7 @@ impl Manager {
         };
         let chains = Arc::new(Chains::build(config));
         let access_logs: Vec<_> =
-            config.access_log.iter().filter_map(|log| open(log, &cx.logs)).collect();
+            config.access_log.iter().filter_map(|log| AccessLog::open(log, &cx.logs)).collect();
         let mappers = &config.local_reply.mappers;
         Self {
             config: Arc::clone(config),
@@ -208,22 +197,5 @@ impl Manager {
         entry.status = Some(status.as_u16());
         let mut mappers = self.replies.mappers.iter();
         mappers.position(|mapper| mapper.filter.holds_for(ex, request, &entry))
-    }
-}
-
-/// An access log whose file can be opened; the start and the update checked that before.
-fn open(config: &AccessLogConfig, logs: &Logs) -> Option<AccessLog> {
-    let format = match &config.format {
-        None => Format::default_access_log(),
-        Some(format) => Format::compile(format).ok()?,
-    };
-    match logs.sink(&Target::from(&config.sink)) {
-        Ok(sink) => {
-            Some(AccessLog { filter: config.filter.as_ref().map(LogFilter::new), format, sink })
-        }
-        Err(error) => {
-            tracing::error!(log = %config.name, %error, "an access log cannot be opened");
-            None
-        }
     }
 }

@@ -6,6 +6,7 @@
 //! Everything about a request is in an [`exchange::Exchange`]; what it is decided by is in a
 //! [`view::View`], which cannot change under it.
 
+pub mod access_log;
 pub mod chain;
 pub mod client_cert;
 pub mod conn;

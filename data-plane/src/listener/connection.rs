@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use rustls::{Connection, ServerConnection};
 
 use super::chain::{Facts, select};
+use super::log::{self, Ended};
 use super::worker::{GlobalConnections, GlobalPermit, Local};
 use crate::base::clock::{self, Instant};
 use crate::base::task;
@@ -34,6 +35,8 @@ struct Accepted {
     local_end: Peer,
     permit: GlobalPermit,
     at: Instant,
+    /// Its chain's place among the listener's, once it is chosen.
+    place: Option<usize>,
 }
 
 /// A connection begins.
@@ -56,6 +59,7 @@ pub(super) fn begin<I: Io + 'static>(
         local_end,
         permit,
         at: clock::now(),
+        place: None,
     };
     if spec.config.tls_inspection == TlsInspection::Off {
         accepted.choose(io, Begins::Unread);
@@ -74,15 +78,18 @@ enum Begins {
 
 impl Accepted {
     /// Chooses a chain and serves the connection in a task of its own.
-    fn choose<I: Io + 'static>(self, io: I, begins: Begins) {
+    fn choose<I: Io + 'static>(mut self, io: I, begins: Begins) {
+        self.place = chain_of(&self.local.spec, (&self.remote, &self.local_end), &begins);
         let (spec, id) = (&self.local.spec, self.worker.id);
         spec.stats.inc(id, ListenerStat::DownstreamCxTotal);
-        let Some(place) = chain_of(spec, (&self.remote, &self.local_end), &begins) else {
+        let Some(place) = self.place else {
             spec.stats.inc(id, ListenerStat::NoFilterChainMatch);
+            self.log(Ended::NO_CHAIN);
             return;
         };
         let Some(manager) = &self.local.managers[place] else {
             spec.stats.inc(id, ListenerStat::DownstreamCxDestroy);
+            self.log(Ended::of(&self.info(Transport::Plain)));
             return;
         };
         let manager = Rc::clone(manager);
@@ -113,8 +120,8 @@ impl Accepted {
     ) {
         let (worker, drain) = (Rc::clone(&self.worker), self.local.drain.join());
         let info = Rc::new(self.info(Transport::Plain));
-        serve(io, bytes, ConnCx { worker, manager, info, drain }).await;
-        self.over();
+        serve(io, bytes, ConnCx { worker, manager, info: Rc::clone(&info), drain }).await;
+        self.over(Ended::of(&info));
     }
 
     /// The handshake, then HTTP. Nothing of the client's is looked at before it is known who that
@@ -129,23 +136,27 @@ impl Accepted {
         let drain = self.local.drain.join();
         let until = self.at + limit;
         let handshake = Box::pin(handshake(io, begins, &server, self.worker.id));
+        let (mut info, mut termination) = (self.info(Transport::Tls), None);
         let stats = &self.local.spec.stats;
         match within(until, &drain, handshake).await {
             Within::Done(Some(mut stream)) => {
                 let tls = server.info(stream.session());
                 let facts = TlsFacts::new(&tls, &manager.manager.config.client);
-                let mut info = self.info(Transport::Tls);
                 info.tls = Some(Box::new(facts));
                 let (worker, info) = (Rc::clone(&self.worker), Rc::new(info));
-                serve(stream, BytesMut::new(), ConnCx { worker, manager, info, drain }).await;
+                let cx = ConnCx { worker, manager, info: Rc::clone(&info), drain };
+                serve(stream, BytesMut::new(), cx).await;
+                self.over(Ended::of(&info));
+                return;
             }
             Within::TooLate => {
                 let timeout = ListenerStat::DownstreamCxTransportSocketConnectTimeout;
                 stats.inc(self.worker.id, timeout);
+                termination = Some("transport socket timeout was reached");
             }
             Within::Done(None) | Within::Drained => {}
         }
-        self.over();
+        self.over(Ended { termination, ..Ended::of(&info) });
     }
 
     /// Looks at the first bytes, as Envoy's `tls_inspector` does, before a chain is chosen.
@@ -165,15 +176,16 @@ impl Accepted {
         match found {
             Within::Done((_, Hello::Closed)) => {
                 spec.stats.inc(id, ListenerStat::DownstreamListenerFilterRemoteClose);
+                self.log(Ended::EARLY);
             }
             Within::Done((io, hello)) => self.choose(io, Begins::Read(hello)),
-            Within::Drained => {}
+            Within::Drained => self.log(Ended::EARLY),
             Within::TooLate => {
                 spec.stats.inc(id, ListenerStat::DownstreamPreCxTimeout);
-                if spec.config.continue_on_listener_filters_timeout
-                    && let Some((io, bytes)) = inspect.give_up()
-                {
-                    self.choose(io, Begins::Read(Hello::Plain(bytes)));
+                let goes_on = spec.config.continue_on_listener_filters_timeout;
+                match inspect.give_up().filter(|_| goes_on) {
+                    Some((io, bytes)) => self.choose(io, Begins::Read(Hello::Plain(bytes))),
+                    None => self.log(Ended::EARLY),
                 }
             }
         }
@@ -184,7 +196,13 @@ impl Accepted {
         ConnInfo::new(self.worker.next_connection_id(), remote, local, transport)
     }
 
-    fn over(self) {
+    fn log(&self, ended: Ended<'_>) {
+        let ends = (&self.remote, &self.local_end);
+        log::write(&self.worker, &self.local.spec, self.place, ends, self.at, ended);
+    }
+
+    fn over(self, ended: Ended<'_>) {
+        self.log(ended);
         let (stats, id) = (&self.local.spec.stats, self.worker.id);
         stats.dec(id, ListenerStat::DownstreamCxActive);
         stats.inc(id, ListenerStat::DownstreamCxDestroy);

@@ -6,6 +6,7 @@
 
 pub mod chain;
 mod connection;
+mod log;
 mod manager;
 pub mod socket;
 mod worker;

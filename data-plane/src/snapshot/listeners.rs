@@ -9,6 +9,7 @@ use crate::config::filter_chain::{DownstreamTransport, FilterChainConfig, Networ
 use crate::config::http_manager::{HttpManagerConfig, RouteSource};
 use crate::config::listener::{BindAddress, ListenerConfig, TcpListenerConfig, TlsInspection};
 use crate::config::route::RouteConfig;
+use crate::http::access_log::AccessLog;
 use crate::http::manager::Manager;
 use crate::http::routes::Routes;
 use crate::http::view::View;
@@ -192,6 +193,11 @@ impl Snapshot {
             name: name.clone(),
             chains: tcp.filter_chains.iter().map(chain).collect(),
             default_chain: tcp.default_filter_chain.as_ref().map(chain),
+            access_logs: tcp
+                .access_log
+                .iter()
+                .filter_map(|log| AccessLog::open(log, &self.manager_cx.logs))
+                .collect(),
             stats: self.registry.group(scope.clone()),
             config: Arc::clone(tcp),
         }

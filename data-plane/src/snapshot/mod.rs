@@ -22,6 +22,7 @@ use crate::config::endpoint::EndpointsConfig;
 use crate::config::filter_chain::FilterChainMatch;
 use crate::config::listener::TcpListenerConfig;
 use crate::config::source::ConfigSource;
+use crate::http::access_log::AccessLog;
 use crate::http::manager::{Manager, ManagerCx};
 use crate::http::routes::Routes;
 use crate::http::view::Retired;
@@ -41,6 +42,8 @@ pub struct ListenerSpec {
     pub chains: Vec<ChainSpec>,
     /// The chain for connections that no other takes.
     pub default_chain: Option<ChainSpec>,
+    /// Its access logs: a line a connection.
+    pub access_logs: Vec<AccessLog>,
     /// `listener.<address>.`.
     pub stats: Group<ListenerStat>,
 }

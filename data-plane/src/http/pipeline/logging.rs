@@ -43,11 +43,7 @@ impl Layer for Logging {
             log.completed(ex.worker.id, &line(ex, head), &outcome);
         }
         for log in &ex.manager.access_logs {
-            let entry = entry::of(ex, head, LogType::DownstreamEnd);
-            if log.filter.as_ref().is_some_and(|filter| !filter.holds_for(ex, head, &entry)) {
-                continue;
-            }
-            log.sink.line(ex.worker.id, |out| log.format.write(&entry, out));
+            log.request(ex, head, LogType::DownstreamEnd);
         }
     }
 

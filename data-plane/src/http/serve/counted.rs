@@ -26,6 +26,12 @@ impl<I> CountedIo<I> {
     }
 
     fn count(&self, stat: HttpStat, bytes: usize) {
+        let record = &self.cx.info.record;
+        let sum = match stat {
+            HttpStat::DownstreamCxRxBytesTotal => &record.received,
+            _ => &record.sent,
+        };
+        sum.set(sum.get() + bytes as u64);
         self.cx.manager.manager.stats.http.add(self.cx.worker.id, stat, bytes as u64);
     }
 

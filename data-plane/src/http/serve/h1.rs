@@ -6,12 +6,13 @@ use super::{ConnCx, Counted, after, begin, drain_at, earlier, refused};
 use crate::base::clock::{self, Instant};
 use crate::codec::h1::ServerConn;
 use crate::codec::io::Io;
-use crate::codec::{Incoming, RequestHead, Version};
+use crate::codec::{Incoming, ProtocolError, RequestHead, Version};
 use crate::config::http_manager::HttpManagerConfig;
 use crate::http::drain::DrainLevel;
 use crate::http::pump::BoxedTask;
 use crate::http::reply::LocalReply;
 use crate::http::timer::Timer;
+use crate::telemetry::flags::ResponseFlags;
 use crate::telemetry::stats::HttpStat;
 
 struct H1<'c, I> {
@@ -57,6 +58,7 @@ pub(super) async fn serve<I: Io>(conn: ServerConn<I>, cx: &ConnCx, begun: Option
     std::future::poll_fn(|task| serving.poll(task)).await;
     let active = serving.task.take().is_some();
     serving.counted.count(cx, serving.conn.bytes());
+    serving.record();
     http.dec(worker, HttpStat::DownstreamCxHttp1Active);
     if active {
         http.inc(worker, HttpStat::DownstreamCxDestroyActiveRq);
@@ -89,6 +91,10 @@ impl<I: Io> H1<'_, I> {
                 }
                 Poll::Ready(Incoming::Head(head)) => self.begin(head),
                 Poll::Ready(Incoming::Malformed { error, head }) => {
+                    if error != ProtocolError::MissingHost {
+                        let record = &self.cx.info.record;
+                        record.flags.set(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
+                    }
                     let (mut task, reply) = refused(error, head, self.cx, Version::Http11);
                     task.refuse(reply, &mut self.conn);
                     self.task = Some(task);
@@ -103,6 +109,15 @@ impl<I: Io> H1<'_, I> {
                 }
             }
         }
+    }
+
+    /// Tells the listener's log.
+    fn record(&self) {
+        let record = &self.cx.info.record;
+        let (received, sent) = self.conn.bytes();
+        record.received.set(received);
+        record.sent.set(sent);
+        record.speaks(Version::Http11, self.requests);
     }
 
     fn begin(&mut self, head: Box<RequestHead>) {

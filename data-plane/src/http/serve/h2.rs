@@ -19,10 +19,11 @@ use crate::base::clock::{self, Instant};
 use crate::base::task::{self, Task};
 use crate::codec::h2::{ServerConn, ServerStream};
 use crate::codec::io::Io;
-use crate::codec::{Incoming, ResetCode, Version};
+use crate::codec::{BodyError, Incoming, ResetCode, Version};
 use crate::http::drain::DrainLevel;
 use crate::http::pump::BoxedTask;
 use crate::http::timer::Timer;
+use crate::telemetry::flags::ResponseFlags;
 use crate::telemetry::stats::HttpStat;
 
 struct H2<I: Io> {
@@ -85,6 +86,7 @@ pub(super) async fn serve<I: Io + 'static>(io: I, bytes: BytesMut, cx: &Rc<ConnC
         cx: Rc::clone(cx),
     };
     std::future::poll_fn(|task| serving.poll(task)).await;
+    cx.info.record.speaks(Version::Http2, serving.requests);
     // Streams that are left end with their connection.
     drop(serving);
     http.dec(worker, HttpStat::DownstreamCxHttp2Active);
@@ -106,9 +108,13 @@ impl<I: Io + 'static> H2<I> {
         loop {
             match self.conn.poll_accept(cx) {
                 Poll::Ready(None) => return Poll::Ready(()),
-                Poll::Ready(Some(Err(_))) => {
-                    let http = &self.cx.manager.manager.stats.http;
-                    http.inc(self.cx.worker.id, HttpStat::DownstreamCxProtocolError);
+                Poll::Ready(Some(Err(error))) => {
+                    if let BodyError::Protocol(_) = error {
+                        let http = &self.cx.manager.manager.stats.http;
+                        http.inc(self.cx.worker.id, HttpStat::DownstreamCxProtocolError);
+                        let record = &self.cx.info.record;
+                        record.flags.set(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
+                    }
                     return Poll::Ready(());
                 }
                 Poll::Ready(Some(Ok((incoming, stream)))) => self.accept(incoming, stream),
