@@ -37,6 +37,7 @@ macro_rules! families {
 families!(
     access_log,
     access_log_filters,
+    access_log_types,
     admin,
     connection,
     errors,

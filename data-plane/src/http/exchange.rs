@@ -169,7 +169,7 @@ impl Exchange {
         self.route = self.view.routes.table.find(&input).map(|found| found.choice());
     }
 
-    /// The route's cluster, for logs of a request that the router does not see.
+    /// The route's cluster, for logs of a request that the router does not see, or not yet.
     pub fn name_cluster(&mut self, head: &RequestHead) {
         let name = self.route().and_then(|route| route.cluster(&self.route_input(head)));
         self.upstream.cluster = name.and_then(|name| self.view.clusters.get(name).cloned());

@@ -169,8 +169,8 @@ const fn number(log_type: LogType) -> u32 {
     match log_type {
         LogType::NotSet | LogType::NotHttp => 0,
         LogType::DownstreamStart => 4,
-        LogType::DownstreamPeriodic => 5,
         LogType::DownstreamEnd => 6,
+        LogType::TunnelEstablished => 10,
     }
 }
 

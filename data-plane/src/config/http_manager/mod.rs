@@ -305,8 +305,6 @@ pub enum StripPort {
 /// `HcmAccessLogOptions`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AccessLogOptions {
-    /// An entry at this interval while a stream lasts; at least 1 ms.
-    pub flush_interval: Option<Duration>,
     /// An entry when the head has arrived.
     pub flush_on_new_request: bool,
     /// An entry when a tunnel stands.

@@ -261,9 +261,7 @@ fn parse_access_log_options(hcm: &HttpConnectionManager) -> Result<AccessLogOpti
         }
         Some(options) => options,
     };
-    let interval = options.access_log_flush_interval;
     Ok(AccessLogOptions {
-        flush_interval: field::timeout(interval, None, "access_log_flush_interval")?,
         flush_on_new_request: options.flush_access_log_on_new_request,
         flush_on_tunnel_established: options.flush_log_on_tunnel_successfully_established,
     })

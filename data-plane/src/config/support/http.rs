@@ -39,6 +39,8 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "drain_timeout_jitter",
             "delayed_close_timeout",
             "access_log",
+            "access_log_options",
+            "flush_access_log_on_new_request",
             "use_remote_address",
             "xff_num_trusted_hops",
             "internal_address_config",
@@ -85,11 +87,8 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
     ),
     (
         manager!("HcmAccessLogOptions"),
-        &[
-            "access_log_flush_interval",
-            "flush_access_log_on_new_request",
-            "flush_log_on_tunnel_successfully_established",
-        ],
+        // Entries while a request lasts are not written.
+        &["flush_access_log_on_new_request", "flush_log_on_tunnel_successfully_established"],
         &[],
     ),
     (

@@ -7,7 +7,7 @@ use super::Layer;
 use super::recovery::Caught;
 use crate::base::clock;
 use crate::codec::RequestHead;
-use crate::http::entry;
+use crate::http::entry::peer_addr;
 use crate::http::exchange::Exchange;
 use crate::telemetry::access_log::LogType;
 use crate::telemetry::request_log::{Outcome, Panic, Request};
@@ -42,9 +42,7 @@ impl Layer for Logging {
             };
             log.completed(ex.worker.id, &line(ex, head), &outcome);
         }
-        for log in &ex.manager.access_logs {
-            log.request(ex, head, LogType::DownstreamEnd);
-        }
+        entry(ex, head, LogType::DownstreamEnd);
     }
 
     fn on_panic(&self, ex: &mut Exchange, head: &RequestHead, caught: &Caught) {
@@ -62,12 +60,19 @@ impl Layer for Logging {
     }
 }
 
+/// Writes the access logs as things are now.
+pub(super) fn entry(ex: &Exchange, head: &RequestHead, log_type: LogType) {
+    for log in &ex.manager.access_logs {
+        log.request(ex, head, log_type);
+    }
+}
+
 fn line<'a>(ex: &'a Exchange, head: &'a RequestHead) -> Request<'a> {
     Request {
         trace_id: ex.trace.as_ref().and_then(|t| t.trace_id.to_str().ok()).unwrap_or("none"),
         w3c_trace_id: ex.trace.as_ref().and_then(|t| t.w3c_trace_id.as_deref()),
         method: head.method.as_str(),
         path: ex.asked_path.as_ref().unwrap_or(&head.path).as_bytes(),
-        remote_addr: entry::peer_addr(&ex.conn.remote),
+        remote_addr: peer_addr(&ex.conn.remote),
     }
 }

@@ -20,6 +20,7 @@ use crate::http::exchange::Exchange;
 use crate::http::headers;
 use crate::http::names::{X_ENVOY_FORCE_TRACE, X_REQUEST_ID};
 use crate::http::pump::{Expired, TunnelSide};
+use crate::telemetry::access_log::LogType;
 use crate::telemetry::flags::ResponseFlags;
 use crate::telemetry::stats::{HttpStat, ListenerHttpStat};
 
@@ -71,6 +72,21 @@ pub fn on_response(ex: &mut Exchange, request: &RequestHead, head: &mut Response
         if request.version < Version::Http2 {
             ex.conn.close_after();
         }
+    }
+}
+
+/// Its route and filters are chosen, and no filter has seen it yet.
+pub fn chosen(ex: &mut Exchange, head: &RequestHead) {
+    if ex.manager.config.access_log_options.flush_on_new_request {
+        ex.name_cluster(head);
+        logging::entry(ex, head, LogType::DownstreamStart);
+    }
+}
+
+/// The tunnel that it asked for stands.
+pub fn tunnelled(ex: &Exchange, head: &RequestHead) {
+    if ex.manager.config.access_log_options.flush_on_tunnel_established {
+        logging::entry(ex, head, LogType::TunnelEstablished);
     }
 }
 

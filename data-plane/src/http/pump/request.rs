@@ -89,7 +89,9 @@ impl RequestTask {
         let random = |bytes: &mut [u8]| worker.random(bytes);
         request_id::assign(head, &config.request_id, origin, seen.request_id, random);
         ex.choose_route(head);
-        if !self.choose_chain() {
+        let allowed = self.choose_chain();
+        pipeline::chosen(&mut self.ex, &self.head);
+        if !allowed {
             self.refuse_upgrade(down);
             return;
         }

@@ -159,6 +159,9 @@ impl RequestTask {
         }
         let ends = head.ends;
         self.push_head(head, down);
+        if self.tunnel == Tunnel::Open {
+            pipeline::tunnelled(&self.ex, &self.head);
+        }
         if ends {
             self.response = ResponseSide::Body { body };
             self.end_response(down, SendEnd::No);

@@ -59,8 +59,8 @@ pub enum LogType {
     DownstreamEnd,
     /// The start of a request (`flush_access_log_on_new_request`).
     DownstreamStart,
-    /// An interval of a request (`access_log_flush_interval`).
-    DownstreamPeriodic,
+    /// A tunnel stands (`flush_log_on_tunnel_successfully_established`).
+    TunnelEstablished,
     /// The end of a connection, for access logs of listeners.
     NotHttp,
 }
@@ -73,7 +73,7 @@ impl LogType {
             Self::NotSet | Self::NotHttp => "NotSet",
             Self::DownstreamEnd => "DownstreamEnd",
             Self::DownstreamStart => "DownstreamStart",
-            Self::DownstreamPeriodic => "DownstreamPeriodic",
+            Self::TunnelEstablished => "DownstreamTunnelSuccessfullyEstablished",
         }
     }
 }
