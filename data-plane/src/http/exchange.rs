@@ -105,7 +105,7 @@ pub struct Upstream {
     pub virtual_cluster: Option<usize>,
     /// Attempts made.
     pub attempts: u32,
-    /// The request's path before a rewrite, for logs.
+    /// Why there was no connection, as logs write it: without spaces.
     pub failure: Option<Box<str>>,
 }
 

@@ -88,6 +88,8 @@ impl RequestTask {
 
     /// The upstream failed: an answer of our own, or a reset where a head has been sent.
     fn upstream_failed<D: Downstream>(&mut self, error: &ProxyError, down: &mut D) {
+        let transport = error.transport.as_ref();
+        self.ex.upstream.failure = transport.map(|text| text.replace(' ', "_").into());
         if self.tunnel == Tunnel::EndedBy(TunnelSide::Client) {
             // The client disconnected, as far as Envoy's words go; what became of the rest is lost.
             self.reset(ResetCode::Internal, down);
