@@ -33,8 +33,8 @@ fn ten_thousand_updates_under_load_lose_no_request() {
 /// Drives the data plane through that many updates; returns how many requests were answered.
 fn follow(updates: usize, delta: bool) -> u64 {
     let backends = [Backend::start(), Backend::start()];
-    for backend in &backends {
-        backend.always(Reply::ok("here"));
+    for (backend, name) in backends.iter().zip(["0", "1"]) {
+        backend.always(Reply::ok(name));
     }
     let mut plane = GoControlPlane::start();
     let mut mesh = Mesh { at: backends.each_ref().map(Backend::address), state: [0; 4] };
@@ -56,17 +56,14 @@ fn follow(updates: usize, delta: bool) -> u64 {
         thread::sleep(due.saturating_duration_since(clock::now()));
     }
     let taken = clock::now() - begun;
-    // The last change of routes is seen by requests, so all before it have come through.
-    let last = mesh.state[0].to_string();
-    wait::until("the last routes", || {
-        let answer = client::get(listener, "/").ok()?;
-        (answer.header("x-routes") == Some(&last)).then_some(())
-    });
+    mesh.wait_until_in_force(&proxy, listener);
     over.store(true, Ordering::Relaxed);
     let by_client = clients.map(|one| one.join().expect("no request of HTTP/1 is lost"));
     let by_h2 = h2.join().expect("no request of HTTP/2 is lost");
     assert!(!plane.said().contains("nack "), "{}", plane.said());
     assert!(by_client.iter().all(|sent| *sent > 0) && by_h2 > 0, "{by_client:?} {by_h2}");
+    assert!(taken < 2 * PACE * u32::try_from(updates).expect("few"), "{taken:?}: not at that pace");
+    mesh.check_that_most_arrived(&proxy);
     let sent = by_client.iter().sum::<u64>() + by_h2;
     println!("NOTE {updates} updates in {taken:?} (delta: {delta}): 0 of {sent} requests lost");
     sent
@@ -98,6 +95,40 @@ impl Mesh {
             json!([{"header": {"key": "x-routes", "value": routes.to_string()}}]);
         resources[2]["connect_timeout"] = json!(format!("{}s", 2 + cluster % 2));
         resources
+    }
+}
+
+impl Mesh {
+    /// Waits until requests and the admin interface show the last state of each kind.
+    fn wait_until_in_force(&self, proxy: &Proxy, listener: SocketAddr) {
+        let [routes, endpoints, cluster, listeners] = self.state;
+        let (routes, endpoint) = (routes.to_string(), (endpoints % 2).to_string());
+        wait::until("the last routes and endpoints", || {
+            let answer = client::get(listener, "/").ok()?;
+            let last = answer.header("x-routes") == Some(&routes) && answer.text() == endpoint;
+            last.then_some(())
+        });
+        let limit = format!("\"per_connection_buffer_limit_bytes\": {}", 65_536 + listeners % 2);
+        let timeout = format!("\"connect_timeout\": \"{}s\"", 2 + cluster % 2);
+        wait::until("the last listener and cluster", || {
+            let page = proxy.admin("/config_dump?resource=dynamic_listeners")?.text();
+            let clusters = proxy.admin("/config_dump?resource=dynamic_active_clusters")?.text();
+            (page.contains(&limit) && clusters.contains(&timeout)).then_some(())
+        });
+    }
+
+    /// A state that is replaced before it was fetched may be passed over, but not most of them.
+    fn check_that_most_arrived(&self, proxy: &Proxy) {
+        let names = [
+            "http.in.rds.routes.update_success",
+            "cluster.service.update_success",
+            "cluster_manager.cds.update_success",
+            "listener_manager.lds.update_success",
+        ];
+        for (name, sent) in names.into_iter().zip(self.state) {
+            let arrived = tests::stats::one(proxy.admin_address(), name);
+            assert!(2 * arrived >= sent as u64, "{name}: {arrived} of {sent}");
+        }
     }
 }
 
@@ -147,7 +178,7 @@ fn http2(listener: SocketAddr, over: &Arc<AtomicBool>) -> JoinHandle<u64> {
                 let request = http::Request::get("http://h/").body(()).expect("a request");
                 match connection.ask(request).await {
                     Ok(answer) => {
-                        assert_eq!((answer.head.status().as_u16(), &answer.body[..]), OK_HERE);
+                        assert_eq!((answer.head.status().as_u16(), answer.body.len()), (200, 1));
                         sent += 1;
                     }
                     Err(error) if unprocessed(&error) => {
@@ -160,8 +191,6 @@ fn http2(listener: SocketAddr, over: &Arc<AtomicBool>) -> JoinHandle<u64> {
         })
     })
 }
-
-const OK_HERE: (u16, &[u8]) = (200, b"here");
 
 /// RFC 9113 section 6.8: streams above the last one of a GOAWAY were not processed.
 fn unprocessed(error: &anyhow::Error) -> bool {
