@@ -50,6 +50,7 @@ families!(
     paths,
     protocol,
     redirects,
+    retries,
     rewrites,
     routing,
     timeouts,

@@ -10,6 +10,7 @@ mod http2_rules;
 mod listener_log;
 mod panics;
 mod reload;
+mod retries;
 mod rig;
 mod seed;
 mod streams;

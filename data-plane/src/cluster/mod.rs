@@ -16,7 +16,7 @@ pub mod pick;
 pub mod pool;
 mod priority;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -42,7 +42,7 @@ pub(super) fn locality(zone: &str, priority: u32, ports: &[u16]) -> LocalityConf
 }
 
 /// Endpoints with Envoy's default rules.
-pub(super) fn endpoints(localities: Vec<LocalityConfig>) -> EndpointsConfig {
+pub(crate) fn endpoints(localities: Vec<LocalityConfig>) -> EndpointsConfig {
     EndpointsConfig {
         cluster_name: "backend".into(),
         localities,
@@ -54,7 +54,7 @@ pub(super) fn endpoints(localities: Vec<LocalityConfig>) -> EndpointsConfig {
 }
 
 /// A static round-robin cluster over HTTP/1.
-pub(super) fn cluster(endpoints: EndpointsConfig) -> ClusterConfig {
+pub(crate) fn cluster(endpoints: EndpointsConfig) -> ClusterConfig {
     ClusterConfig {
         name: "backend".into(),
         alt_stat_name: None,

@@ -34,6 +34,8 @@ names! {
     X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT = "x-envoy-hedge-on-per-try-timeout";
     /// The request comes from inside.
     X_ENVOY_INTERNAL = "x-envoy-internal";
+    /// It is a retry after an attempt that took too long.
+    X_ENVOY_IS_TIMEOUT_RETRY = "x-envoy-is-timeout-retry";
     /// Tags of the client's address.
     X_ENVOY_IP_TAGS = "x-envoy-ip-tags";
     /// Retries allowed.
@@ -46,6 +48,8 @@ names! {
     X_ENVOY_ORIGINAL_URL = "x-envoy-original-url";
     /// A circuit breaker is open.
     X_ENVOY_OVERLOADED = "x-envoy-overloaded";
+    /// A rate limit said no.
+    X_ENVOY_RATELIMITED = "x-envoy-ratelimited";
     /// Headers that make a response retriable.
     X_ENVOY_RETRIABLE_HEADER_NAMES = "x-envoy-retriable-header-names";
     /// Statuses that make a response retriable.

@@ -94,6 +94,24 @@ impl LocalReply {
             .flagged(ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, ErrorType::Timeout)
     }
 
+    /// A timeout of one attempt passed, and it is not tried again.
+    #[must_use]
+    pub fn try_timeout(details: &'static str) -> Self {
+        Self { details: Cow::Borrowed(details), ..Self::upstream_timeout() }
+    }
+
+    /// What a retry needs of the body does not fit into what may be kept, and no attempt is under
+    /// way that could take the rest.
+    #[must_use]
+    pub fn too_large_to_retry() -> Self {
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "exceeded request buffer limit while retrying upstream",
+            "request_payload_exceeded_retry_buffer_limit",
+        )
+        .flagged(ResponseFlags::NONE, ErrorType::Overflow)
+    }
+
     /// Nothing moved on the stream for `stream_idle_timeout`.
     #[must_use]
     pub fn stream_idle_timeout() -> Self {
@@ -152,13 +170,14 @@ impl LocalReply {
 
     /// An attempt upstream failed before a head of a response came.
     #[must_use]
-    pub fn upstream_failed(error: &ProxyError) -> Self {
+    pub fn upstream_failed(error: &ProxyError, attempts: u32) -> Self {
         let status = match error.kind {
             ErrorKind::Protocol => StatusCode::BAD_GATEWAY,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         let body = format!(
-            "upstream connect error or disconnect/reset before headers. reset reason: {}",
+            "upstream connect error or disconnect/reset before headers. {}reset reason: {}",
+            if attempts > 1 { "retried and the latest " } else { "" },
             error.kind.text()
         );
         let mut reply =
@@ -310,10 +329,8 @@ mod tests {
 
     #[test]
     fn overflow_is_answered_with_the_overloaded_header_and_flag() {
-        let reply = LocalReply::upstream_failed(&ProxyError::new(
-            ErrorKind::Overflow,
-            crate::http::error::Sent::Nothing,
-        ));
+        let error = ProxyError::new(ErrorKind::Overflow, crate::http::error::Sent::Nothing);
+        let reply = LocalReply::upstream_failed(&error, 1);
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
         let (head, body) = reply.into_response(ReplyFor::Plain);
         assert_eq!(head.headers["x-envoy-overloaded"], "true");

@@ -64,6 +64,23 @@ pub fn header_matches(matcher: &HeaderMatcher, input: &RouteInput<'_>) -> bool {
     }
 }
 
+/// Whether a header condition holds for a response.
+#[must_use]
+pub fn response_matches(matcher: &HeaderMatcher, status: u16, headers: &HeaderMap) -> bool {
+    match &matcher.name {
+        HeaderRef::Name(name) if is_single(name, Side::Response) => {
+            value_matches(matcher, joined(headers, name).as_deref())
+        }
+        HeaderRef::Name(name) => {
+            values_match(matcher, headers.get_all(name).iter().map(HeaderValue::as_bytes))
+        }
+        HeaderRef::Unknown(name) if &**name == ":status" => {
+            value_matches(matcher, Some(status.to_string().as_bytes()))
+        }
+        _ => value_matches(matcher, None),
+    }
+}
+
 fn value_matches(matcher: &HeaderMatcher, value: Option<&[u8]>) -> bool {
     values_match(matcher, value.into_iter())
 }

@@ -16,8 +16,8 @@ use crate::config::extension::FilterOverride;
 use crate::config::route::action::WeightedTarget;
 use crate::config::route::{
     Action, ClusterSpecifier, ClusterWeight, DirectResponse, FilterOverrides, Forward,
-    HeaderChanges, HeaderOrder, PathParameters, Redirect, RequireTls, RouteConfig, RouteEntry,
-    VirtualHostConfig,
+    HeaderChanges, HeaderOrder, PathParameters, Redirect, RequireTls, RetryPolicy, RouteConfig,
+    RouteEntry, VirtualHostConfig,
 };
 
 /// A route configuration, indexed. Immutable; shared by all workers.
@@ -257,6 +257,12 @@ impl<'t> RouteRef<'t> {
     #[must_use]
     pub fn name(&self) -> &'t str {
         self.entry.map_or("", |entry| &entry.name)
+    }
+
+    /// When the request is tried again: the route's word, else the virtual host's.
+    #[must_use]
+    pub fn retry_policy(&self) -> Option<&'t Arc<RetryPolicy>> {
+        self.forward()?.retry.as_ref().or(self.host.retry.as_ref())
     }
 
     /// The virtual host.

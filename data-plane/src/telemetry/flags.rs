@@ -16,7 +16,7 @@ macro_rules! flags {
     };
 }
 
-/// A set of Envoy's response flags. `Display` gives `UF,URX`, or `-` for none.
+/// A set of Envoy's response flags. `Display` gives `URX,UF`, or `-` for none.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ResponseFlags(u32);
 
@@ -133,8 +133,15 @@ impl ResponseFlags {
         self.names().map(|(_, long)| *long)
     }
 
+    /// Envoy prints flags as they came. Of those that come together only what ended the retries is
+    /// set before another flag of a higher rank.
     fn names(self) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-        Self::NAMES.iter().enumerate().filter(move |(at, _)| self.0 >> at & 1 == 1).map(|(_, n)| n)
+        let first = Self::UPSTREAM_RETRY_LIMIT_EXCEEDED.or(Self::UPSTREAM_OVERFLOW).0;
+        let of = |bits: u32| {
+            let is_set = move |(at, _): &(usize, _)| bits >> at & 1 == 1;
+            Self::NAMES.iter().enumerate().filter(is_set).map(|(_, names)| names)
+        };
+        of(self.0 & first).chain(of(self.0 & !first))
     }
 }
 
@@ -250,8 +257,8 @@ mod tests {
     fn flags_print_in_envoys_order_whatever_order_they_came_in() {
         let mut flags = Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
         flags.insert(Flags::UPSTREAM_CONNECTION_FAILURE);
-        assert_eq!(flags.to_string(), "UF,URX");
-        assert_eq!(flags.long().last(), Some("UpstreamRetryLimitExceeded"));
+        assert_eq!(flags.to_string(), "URX,UF");
+        assert_eq!(flags.long().last(), Some("UpstreamConnectionFailure"));
         assert_eq!(Flags::NONE.to_string(), "-");
     }
 

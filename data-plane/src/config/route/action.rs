@@ -1,12 +1,13 @@
 //! What becomes of a request (`envoy.config.route.v3.RouteAction`, `RedirectAction`,
 //! `DirectResponseAction`); shape only.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::{FilterOverrides, HeaderChanges, HeaderRef};
+use super::{FilterOverrides, HeaderChanges, HeaderRef, RetryPolicy};
 use crate::base::names::ClusterName;
 use crate::base::pattern::Substitution;
 use crate::config::metadata::Metadata;
@@ -47,6 +48,8 @@ pub struct Forward {
     /// `timeout`: from the end of the request to the end of the response, retries included;
     /// `None` is no limit. 15 s where nothing is written.
     pub timeout: Option<Duration>,
+    /// `retry_policy`; in place of the virtual host's, not added to it.
+    pub retry: Option<Arc<RetryPolicy>>,
     /// `idle_timeout` of the stream.
     pub idle_timeout: RouteTimeout,
     /// `max_stream_duration`.

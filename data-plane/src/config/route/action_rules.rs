@@ -1,5 +1,6 @@
 //! Which messages become a route's action.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use proto::google::protobuf::Duration as PbDuration;
 use super::action::WeightedTarget;
 use super::match_rules::{each, parse_header_ref, parse_substitution};
 use super::parse::{HeaderLists, Scope, parse_headers, parse_overrides};
+use super::retry::parse_retry_policy;
 use super::{
     Action, ClusterSpecifier, ClusterWeight, DirectResponse, Forward, HashPolicy, HashSource,
     HostRewrite, MaxStreamDuration, PathRewrite, Priority, Redirect, RedirectPath, RedirectScheme,
@@ -56,6 +58,8 @@ fn parse_forward(route: pb::RouteAction, scope: Scope<'_>) -> Result<Forward, Pr
     let path_rewrite = all.keep(parse_path_rewrite(rewrite.0, rewrite.1));
     let host_rewrite = all.keep(parse_host_rewrite(route.host_rewrite_specifier));
     let timeout = all.keep(field::timeout(route.timeout, Some(TIMEOUT), "timeout"));
+    let retry = route.retry_policy.map(parse_retry_policy).transpose().at("retry_policy");
+    let retry = all.keep(retry).flatten().map(Arc::new);
     let idle_timeout = all.keep(route_timeout(route.idle_timeout, "idle_timeout"));
     let max_stream = route.max_stream_duration.map(parse_max_stream_duration).transpose();
     let max_stream_duration = all.keep(max_stream.at("max_stream_duration"));
@@ -70,6 +74,7 @@ fn parse_forward(route: pb::RouteAction, scope: Scope<'_>) -> Result<Forward, Pr
         host_rewrite: host_rewrite.flatten(),
         append_x_forwarded_host: route.append_x_forwarded_host,
         timeout: timeout.flatten(),
+        retry,
         idle_timeout: idle_timeout.unwrap_or_default(),
         max_stream_duration: max_stream_duration.flatten(),
         priority: priority.unwrap_or_default(),

@@ -12,6 +12,7 @@ mod action_rules;
 pub mod match_rules;
 pub mod matcher;
 mod parse;
+mod retry;
 pub mod support;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use matcher::{
 };
 
 pub use parse::{DIRECT_RESPONSE_BYTES_MAX, parse};
+pub use retry::{BackOff, RateLimitedBackOff, ResetFormat, RetryNames, RetryOn, RetryPolicy};
 
 use super::extension::FilterOverride;
 use super::header_mutation::HeaderValueOption;
@@ -187,6 +189,10 @@ pub struct VirtualHostConfig {
     pub overrides: FilterOverrides,
     /// Who is told `x-envoy-attempt-count`.
     pub attempt_count: AttemptCount,
+    /// `retry_policy`, for routes without one of their own.
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// `include_is_timeout_retry_header`.
+    pub timeout_retry_header: bool,
     /// Most body bytes that one request may hold back.
     pub buffer_limit: BufferLimit,
     /// `metadata`.

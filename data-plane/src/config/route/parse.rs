@@ -4,6 +4,7 @@
 //! built). What stands here are the rules that Envoy enforces in code, and Envoy's defaults.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use http::HeaderName;
 use proto::envoy::config::route::v3 as pb;
@@ -11,6 +12,7 @@ use proto::google::protobuf::Any;
 
 use super::action_rules::parse_action;
 use super::match_rules::{parse_header_matchers, parse_match};
+use super::retry::parse_retry_policy;
 use super::{
     AttemptCount, BufferLimit, Domain, FilterOverrides, HeaderChanges, HeaderOrder, HostPort,
     PathParameters, RequireTls, RouteConfig, RouteEntry, VirtualCluster, VirtualHostConfig,
@@ -103,6 +105,8 @@ fn parse_virtual_host(
     ));
     let overrides = all.keep(parse_overrides(host.typed_per_filter_config, scope.cx));
     let require_tls = all.keep(field::enumeration(host.require_tls, "require_tls"));
+    let retry = host.retry_policy.map(parse_retry_policy).transpose().at("retry_policy");
+    let retry = all.keep(retry).flatten();
     let virtual_clusters = all.keep(parse_virtual_clusters(host.virtual_clusters));
     let mut routes = Vec::with_capacity(host.routes.len());
     for (i, route) in host.routes.into_iter().enumerate() {
@@ -125,6 +129,8 @@ fn parse_virtual_host(
             request: host.include_request_attempt_count,
             response: host.include_attempt_count_in_response,
         },
+        retry: retry.map(Arc::new),
+        timeout_retry_header: host.include_is_timeout_retry_header,
         buffer_limit: BufferLimit {
             per_request_bytes: host.per_request_buffer_limit_bytes.map(|value| value.value),
             body_bytes: host.request_body_buffer_limit.map(|value| value.value),

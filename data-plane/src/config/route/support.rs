@@ -45,9 +45,10 @@ pub const ROWS: &[PolicyRow<'static>] = &[
             "per_request_buffer_limit_bytes",
             "request_body_buffer_limit",
             "metadata",
+            "retry_policy",
+            "include_is_timeout_retry_header",
         ],
-        // Only retries after a try's own timeout send that header, and there are none.
-        &["include_is_timeout_retry_header"],
+        &[],
     ),
     (
         "envoy.config.route.v3.Route",
@@ -109,6 +110,7 @@ pub const ROWS: &[PolicyRow<'static>] = &[
             "hash_policy",
             "max_stream_duration",
             "upgrade_configs",
+            "retry_policy",
         ],
         &[],
     ),
@@ -119,6 +121,32 @@ pub const ROWS: &[PolicyRow<'static>] = &[
     ),
     // Refused as soon as it is true.
     ("envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig", &["allow_post"], &[]),
+    (
+        "envoy.config.route.v3.RetryPolicy",
+        &[
+            "retry_on",
+            "num_retries",
+            "per_try_timeout",
+            "per_try_idle_timeout",
+            "retry_host_predicate",
+            "host_selection_retry_max_attempts",
+            "retriable_status_codes",
+            "retry_back_off",
+            "rate_limited_retry_back_off",
+            "retriable_headers",
+            "retriable_request_headers",
+        ],
+        &[],
+    ),
+    ("envoy.config.route.v3.RetryPolicy.RetryBackOff", &["base_interval", "max_interval"], &[]),
+    (
+        "envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff",
+        &["reset_headers", "max_interval"],
+        &[],
+    ),
+    ("envoy.config.route.v3.RetryPolicy.ResetHeader", &["name", "format"], &[]),
+    ("envoy.config.route.v3.RetryPolicy.RetryHostPredicate", &["name", "typed_config"], &[]),
+    ("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate", &[], &[]),
     (
         "envoy.config.route.v3.RouteAction.MaxStreamDuration",
         &["max_stream_duration", "grpc_timeout_header_max", "grpc_timeout_header_offset"],

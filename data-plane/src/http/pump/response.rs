@@ -99,7 +99,7 @@ impl RequestTask {
             self.ex.error_type = Some(error.kind.error_type());
             self.reset(ResetCode::Internal, down);
         } else {
-            self.reply(LocalReply::upstream_failed(error), down);
+            self.reply(LocalReply::upstream_failed(error, self.ex.upstream.attempts), down);
         }
     }
 

@@ -356,6 +356,61 @@ impl Attempt {
         }
     }
 
+    /// Its answer is not passed on, since the request is tried again.
+    pub(super) fn discard(self, head: &ResponseHead, ex: &Exchange) {
+        self.cluster.stats().retried_response(ex.worker.id, head.status.as_u16());
+        self.host.stats.answered(Answered::Error);
+        match self.phase {
+            Phase::Answer(stream) if head.ends => stream.finish(),
+            _ => self.break_off(ex),
+        }
+    }
+
+    /// It failed, and the request is tried again.
+    pub(super) fn fail(self, error: &ProxyError, ex: &Exchange) {
+        if matches!(error.kind, ErrorKind::RemoteReset | ErrorKind::RemoteRefused) {
+            self.cluster.stats().inc(ex.worker.id, ClusterStat::UpstreamRqRxReset);
+        }
+        self.host.stats.answered(Answered::Error);
+    }
+
+    /// Its own timeout passed, and `again` whether the request is tried again.
+    pub(super) fn try_timed_out(self, stat: ClusterStat, again: bool, ex: &Exchange) {
+        self.cluster.stats().inc(ex.worker.id, stat);
+        self.host.stats.timed_out();
+        if self.status.is_none() {
+            self.host.stats.answered(Answered::Error);
+            if !again {
+                count_response(&self.cluster, ex, 504);
+            }
+        }
+        self.break_off(ex);
+    }
+
+    /// Leaves the upstream; Envoy counts that as a reset where only a stream is lost by it.
+    fn break_off(self, ex: &Exchange) {
+        match self.phase {
+            Phase::Leasing(leasing, _) => drop(leasing),
+            Phase::Waiting(stream) | Phase::Answer(stream) | Phase::HalfOpen(stream) => {
+                if matches!(stream, Stream::H2(..)) {
+                    self.cluster.stats().inc(ex.worker.id, ClusterStat::UpstreamRqTxReset);
+                }
+                stream.cancel();
+            }
+            Phase::Over => {}
+        }
+    }
+
+    /// Whether it has a connection, and no answer yet or one that has begun.
+    pub(super) const fn is_under_way(&self) -> bool {
+        matches!(self.phase, Phase::Waiting(_) | Phase::Answer(_))
+    }
+
+    /// Whether the head of its answer is here.
+    pub(super) const fn has_answered(&self) -> bool {
+        self.status.is_some()
+    }
+
     /// Gives it up from our side.
     pub(super) fn cancel(self, ex: &Exchange) {
         let (worker, stats) = (ex.worker.id, self.cluster.stats());

@@ -12,8 +12,13 @@ use crate::http::entry;
 use crate::http::exchange::Exchange;
 use crate::http::headers::number;
 use crate::http::names as n;
-use crate::route::{OriginalHeaders, RequestFields};
+use crate::route::{OriginalHeaders, RequestFields, RouteRef};
 use crate::telemetry::access_log::LogType;
+
+/// Whether a request has any header of Envoy's. Nearly none does.
+pub(super) fn has_envoys(head: &RequestHead) -> bool {
+    head.headers.keys().any(|name| name.as_str().starts_with("x-envoy-"))
+}
 
 /// What a caller tells the router alone; the next hop does not see it. Retries read them first.
 const FOR_THE_ROUTER: [HeaderName; 10] = [
@@ -31,25 +36,21 @@ const FOR_THE_ROUTER: [HeaderName; 10] = [
 
 /// The timeout that holds: the route's, or what a trusted caller asks for in
 /// `x-envoy-upstream-rq-timeout-ms` (`FilterUtility::finalTimeout`).
-pub(super) fn timeout(
-    head: &mut RequestHead,
-    forward: &Forward,
-    _ex: &Exchange,
-) -> Option<Duration> {
-    // Nearly no request carries one.
-    if !head.headers.keys().any(|name| name.as_str().starts_with("x-envoy-")) {
-        return forward.timeout;
-    }
+pub(super) fn timeout(head: &mut RequestHead, forward: &Forward) -> Option<Duration> {
     for name in &FOR_THE_ROUTER {
         head.headers.remove(name);
     }
     let asked = head.headers.remove(n::X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS);
-    let asked = asked.as_ref().and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    match asked {
+    match asked.as_ref().and_then(millis) {
         None => forward.timeout,
         Some(0) => None,
         Some(millis) => Some(Duration::from_millis(millis)),
     }
+}
+
+/// A header that is a number of milliseconds.
+pub(super) fn millis(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.parse().ok()
 }
 
 /// `grpc-timeout` (gRPC over HTTP/2: at most eight digits and a unit).
@@ -76,10 +77,7 @@ pub(super) fn prepare(
     ex: &Exchange,
 ) {
     let Some(route) = ex.route() else { return };
-    if let Some(timeout) = timeout {
-        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        head.headers.insert(n::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, number(millis));
-    }
+    tell_timeout(head, timeout);
     if route.virtual_host().attempt_count.request {
         head.headers.insert(n::X_ENVOY_ATTEMPT_COUNT, HeaderValue::from(1));
     }
@@ -106,6 +104,47 @@ pub(super) fn prepare(
         let entry = entry::of(ex, before, LogType::NotSet);
         format.render(&entry::with_headers(entry, now))
     });
+    set_upstreams_host(&mut fields, &route, host);
+}
+
+/// `x-envoy-expected-rq-timeout-ms`: how long the upstream has.
+fn tell_timeout(head: &mut RequestHead, timeout: Option<Duration>) {
+    if let Some(timeout) = timeout {
+        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        head.headers.insert(n::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, number(millis));
+    }
+}
+
+/// What is different in the head of another attempt.
+pub(super) fn prepare_again(
+    head: &mut RequestHead,
+    host: &Host,
+    timeout: Option<Duration>,
+    after_timeout: bool,
+    ex: &Exchange,
+) {
+    let Some(route) = ex.route() else { return };
+    tell_timeout(head, timeout);
+    if route.virtual_host().attempt_count.request {
+        head.headers.insert(n::X_ENVOY_ATTEMPT_COUNT, HeaderValue::from(ex.upstream.attempts));
+    }
+    if route.virtual_host().timeout_retry_header {
+        let value = if after_timeout { "true" } else { "false" };
+        head.headers.insert(n::X_ENVOY_IS_TIMEOUT_RETRY, HeaderValue::from_static(value));
+    }
+    let (method, scheme) = (head.method.clone(), head.scheme.clone());
+    let mut fields = RequestFields {
+        method: method.as_str().as_bytes(),
+        scheme: scheme.as_ref().map_or(b"http", |s| s.as_bytes()),
+        authority: &mut head.authority,
+        path: &mut head.path,
+        headers: &mut head.headers,
+    };
+    set_upstreams_host(&mut fields, &route, host);
+}
+
+/// `auto_host_rewrite`. As in Envoy each attempt does it anew, from what the one before left.
+fn set_upstreams_host(fields: &mut RequestFields<'_>, route: &RouteRef<'_>, host: &Host) {
     if route.rewrites_host_to_upstream()
         && !host.hostname().is_empty()
         && let Ok(name) = HeaderValue::from_str(host.hostname())
@@ -138,7 +177,13 @@ pub(super) fn edit_response(head: &mut ResponseHead, request: &RequestHead, ex: 
             format.render(&entry)
         });
     }
-    if route.virtual_host().attempt_count.response && ex.upstream.attempts > 0 {
+    tell_attempts(head, ex);
+}
+
+/// `x-envoy-attempt-count` of a response, an answer of the router's own included.
+pub(super) fn tell_attempts(head: &mut ResponseHead, ex: &Exchange) {
+    let wanted = ex.route().is_some_and(|route| route.virtual_host().attempt_count.response);
+    if wanted && ex.upstream.attempts > 0 {
         head.headers.insert(n::X_ENVOY_ATTEMPT_COUNT, HeaderValue::from(ex.upstream.attempts));
     }
 }

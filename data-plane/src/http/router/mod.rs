@@ -1,12 +1,15 @@
 //! The router, the end of every chain: route → cluster → host → connection → attempt.
 //!
-//! It answers redirects and direct responses itself. What was sent decides what may be retried;
-//! an [`attempt::Attempt`] is one try at one host and reports its outcome once. The router holds
-//! no body: a part that the upstream does not take yet is not pulled from the client.
+//! It answers redirects and direct responses itself. An [`attempt::Attempt`] is one try at one host
+//! and reports its outcome once; [`tries::Tries`] is what a request has besides where it may be
+//! tried again or an attempt has a timeout of its own. The router holds no body but for a retry: a
+//! part that the upstream does not take yet is not pulled from the client.
 
 mod attempt;
 mod headers;
+mod retry;
 mod stream;
+mod tries;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,6 +32,7 @@ use crate::telemetry::stats::RouterStat;
 
 pub use attempt::TunnelEnd;
 use attempt::{Attempt, Outcome};
+use tries::Tries;
 
 /// What comes back from the upstream.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub enum UpstreamEvent {
 #[derive(Default)]
 pub struct Router {
     attempt: Option<Attempt>,
+    /// A box, since nearly no request has any.
+    tries: Option<Box<Tries>>,
     timeout: Option<Duration>,
     tunnel_end: Option<TunnelEnd>,
     /// Nothing more goes to the upstream.
@@ -103,7 +109,14 @@ impl Router {
             Priority::Default => RoutingPriority::Default,
             Priority::High => RoutingPriority::High,
         };
-        self.timeout = headers::timeout(head, forward, ex);
+        let asked = headers::has_envoys(head);
+        if asked || route.retry_policy().is_some() {
+            let tries = Tries::of(&route, head, asked, (&cluster, priority), ex);
+            self.timeout = headers::timeout(head, forward);
+            self.tries = tries.within(self.timeout).map(Box::new);
+        } else {
+            self.timeout = forward.timeout;
+        }
         ex.upstream.virtual_cluster = counted;
         ex.upstream.cluster = Some(cluster.clone());
         ex.upstream.attempts = 1;
@@ -113,9 +126,13 @@ impl Router {
             return Err(Box::new(LocalReply::no_healthy_upstream()));
         };
         let host = Arc::clone(pool.host());
-        headers::prepare(head, &host, self.timeout, ex);
+        let expected = self.tries.as_ref().and_then(|tries| tries.per_try()).or(self.timeout);
+        headers::prepare(head, &host, expected, ex);
         ex.upstream.host = Some(Arc::clone(&host));
         self.request_over = head.ends;
+        if let Some(tries) = &mut self.tries {
+            tries.tried(&host);
+        }
         let payload = payload(head, ex);
         let leasing = pool.lease(LeaseCx { priority, downstream: head.version, payload });
         self.attempt = Some(Attempt::begin(cluster, host, leasing, payload));
@@ -160,6 +177,7 @@ impl Router {
     /// Ready when another part may be pushed.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.attempt {
+            None if self.tries.as_ref().is_some_and(|tries| tries.is_waiting()) => Poll::Ready(()),
             None => Poll::Pending,
             Some(attempt) => attempt.poll_ready(cx),
         }
@@ -170,6 +188,9 @@ impl Router {
         if matches!(part, BodyPart::Trailers(_)) {
             // Trailers end the message by themselves.
             self.request_over = true;
+        }
+        if let Some(tries) = &mut self.tries {
+            tries.keep(&part);
         }
         if let Some(attempt) = &mut self.attempt {
             attempt.push(part);
@@ -191,18 +212,56 @@ impl Router {
     pub fn poll_event(
         &mut self,
         cx: &mut Context<'_>,
-        request: &RequestHead,
+        request: &mut RequestHead,
         ex: &mut Exchange,
     ) -> Poll<UpstreamEvent> {
-        let Some(attempt) = &mut self.attempt else { return Poll::Pending };
-        let event = std::task::ready!(attempt.poll_event(cx, request, ex));
-        Poll::Ready(match event {
-            Outcome::Head(head) if attempt.refuses_handshake(request, head.status) => {
+        loop {
+            if self.tries.is_some()
+                && let Some(reply) = std::task::ready!(self.poll_wait(cx, request, ex))
+            {
+                return Poll::Ready(UpstreamEvent::Reply(reply));
+            }
+            let Some(attempt) = &mut self.attempt else { return Poll::Pending };
+            let outcome = attempt.poll_event(cx, request, ex);
+            if self.tries.is_none() {
+                return outcome.map(|outcome| self.event(outcome, request, ex));
+            }
+            match outcome {
+                Poll::Pending => {
+                    let late = std::task::ready!(self.poll_try_timeout(cx));
+                    if let Some(reply) = self.try_timed_out(late, ex) {
+                        return Poll::Ready(UpstreamEvent::Reply(reply));
+                    }
+                }
+                Poll::Ready(outcome) => {
+                    if !self.is_tried_again(&outcome, ex) {
+                        return Poll::Ready(self.event(outcome, request, ex));
+                    }
+                }
+            }
+        }
+    }
+
+    fn refuses_handshake(&self, request: &RequestHead, status: StatusCode) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.refuses_handshake(request, status))
+    }
+
+    /// What an outcome means to the client.
+    fn event(
+        &mut self,
+        outcome: Outcome,
+        request: &RequestHead,
+        ex: &mut Exchange,
+    ) -> UpstreamEvent {
+        match outcome {
+            Outcome::Head(head) if self.refuses_handshake(request, head.status) => {
                 self.cancel(ex);
                 UpstreamEvent::Reply(Box::new(no_handshake(&head)))
             }
             Outcome::Head(mut head) => {
-                attempt.answered(&head, ex);
+                if let Some(attempt) = &self.attempt {
+                    attempt.answered(&head, ex);
+                }
                 headers::finish(&mut head, request, ex);
                 if head.ends {
                     self.finish_attempt(None, ex);
@@ -210,7 +269,9 @@ impl Router {
                 UpstreamEvent::Head(head)
             }
             Outcome::Informational(head) => {
-                attempt.informed(&head, ex);
+                if let Some(attempt) = &self.attempt {
+                    attempt.informed(&head, ex);
+                }
                 UpstreamEvent::Informational(head)
             }
             Outcome::Part(part) => {
@@ -220,21 +281,21 @@ impl Router {
                 UpstreamEvent::Part(part)
             }
             Outcome::End => {
-                match attempt.tunnel_end() {
+                match self.attempt.as_ref().and_then(Attempt::tunnel_end) {
                     Some(end) => self.tunnel_end = Some(end),
                     None => self.finish_attempt(None, ex),
                 }
                 UpstreamEvent::End
             }
             Outcome::Failed(error) => {
-                if attempt.overflowed_pending() {
+                if self.attempt.as_ref().is_some_and(Attempt::overflowed_pending) {
                     // No host was ever asked.
                     ex.upstream.host = None;
                 }
                 self.finish_attempt(Some(&error), ex);
                 UpstreamEvent::Failed(error)
             }
-        })
+        }
     }
 
     /// Whether the upstream's side of a tunnel is over and the client's is not; then how it ended.
@@ -268,6 +329,7 @@ impl Router {
 
     /// The route's timeout passed.
     pub fn timed_out(&mut self, ex: &Exchange) {
+        self.tries = None;
         if let Some(attempt) = self.attempt.take() {
             attempt.timed_out(ex);
         }
@@ -275,6 +337,7 @@ impl Router {
 
     /// Gives up: the client is gone, a deadline passed, or somebody else answered.
     pub fn cancel(&mut self, ex: &mut Exchange) {
+        self.tries = None;
         let Some(attempt) = self.attempt.take() else { return };
         attempt.cancel(ex);
     }

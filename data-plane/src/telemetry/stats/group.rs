@@ -164,6 +164,17 @@ impl Inner {
         total
     }
 
+    /// Responses that were not passed on, since the request was tried again.
+    pub(super) fn retried_responses(&self) -> Merged {
+        let mut total = Merged::default();
+        for (_, block) in self.rows() {
+            if let Some(responses) = block.responses.get() {
+                responses.merge_retried_into(&mut total);
+            }
+        }
+        total
+    }
+
     /// What a counter stood at when it was last reset.
     pub(super) fn baseline(&self, name: &str) -> u64 {
         let cold = self.cold.lock().unwrap_or_else(PoisonError::into_inner);
@@ -299,6 +310,15 @@ impl<S: StatSet> Group<S> {
             debug_assert!(false, "{self:?} counts no responses");
         } else if let Some(block) = self.inner.block(worker) {
             block.responses.get_or_init(Box::default).charge(worker, origin, code);
+        }
+    }
+
+    /// Counts a response that is not passed on, since the request is tried again, under `retry.`.
+    pub fn retried_response(&self, worker: WorkerId, code: u16) {
+        if S::TABLE.responses == CountsResponses::Uncounted {
+            debug_assert!(false, "{self:?} counts no responses");
+        } else if let Some(block) = self.inner.block(worker) {
+            block.responses.get_or_init(Box::default).charge_retried(worker, code);
         }
     }
 

@@ -27,6 +27,8 @@ struct Counts {
 pub(super) struct Responses {
     external: Counts,
     internal: Counts,
+    /// Those that were not passed on because the request was tried again; few clusters have any.
+    retried: OnceLock<Box<Counts>>,
 }
 
 impl Responses {
@@ -39,22 +41,42 @@ impl Responses {
 
     #[inline]
     pub(super) fn charge(&self, worker: WorkerId, origin: Origin, code: u16) {
-        let counts = self.of(origin);
-        counts.completed.add(worker, 1);
-        let class = usize::from(code / 100).wrapping_sub(1);
-        let Some(of_class) = counts.classes.get(class) else { return };
-        of_class.add(worker, 1);
-        let codes = counts.codes[class].get_or_init(|| Box::new([const { Cell::new() }; 100]));
-        codes[usize::from(code % 100)].add(worker, 1);
+        self.of(origin).charge(worker, code);
+    }
+
+    pub(super) fn charge_retried(&self, worker: WorkerId, code: u16) {
+        self.retried.get_or_init(Box::default).charge(worker, code);
     }
 
     /// Adds what this worker counted.
     pub(super) fn merge_into(&self, origin: Origin, total: &mut Merged) {
-        let counts = self.of(origin);
-        total.completed = total.completed.plus(counts.completed.read());
+        self.of(origin).merge_into(total);
+    }
+
+    /// Adds what this worker tried again.
+    pub(super) fn merge_retried_into(&self, total: &mut Merged) {
+        if let Some(counts) = self.retried.get() {
+            counts.merge_into(total);
+        }
+    }
+}
+
+impl Counts {
+    #[inline]
+    fn charge(&self, worker: WorkerId, code: u16) {
+        self.completed.add(worker, 1);
+        let class = usize::from(code / 100).wrapping_sub(1);
+        let Some(of_class) = self.classes.get(class) else { return };
+        of_class.add(worker, 1);
+        let codes = self.codes[class].get_or_init(|| Box::new([const { Cell::new() }; 100]));
+        codes[usize::from(code % 100)].add(worker, 1);
+    }
+
+    fn merge_into(&self, total: &mut Merged) {
+        total.completed = total.completed.plus(self.completed.read());
         for class in 0..5 {
-            total.classes[class] = total.classes[class].plus(counts.classes[class].read());
-            let Some(codes) = counts.codes[class].get() else { continue };
+            total.classes[class] = total.classes[class].plus(self.classes[class].read());
+            let Some(codes) = self.codes[class].get() else { continue };
             for (at, cell) in codes.iter().enumerate().filter(|(_, cell)| cell.read().used) {
                 total.add_code((class + 1) * 100 + at, cell.read());
             }

@@ -193,7 +193,9 @@ impl Reader<'_> {
             let total = external.plus(&internal);
             self.counter("upstream_rq_completed", total.completed);
             self.codes("", &total);
-            for (prefix, counts) in [("external.", &external), ("internal.", &internal)] {
+            let retried = self.group.retried_responses();
+            let origins = [("external.", &external), ("internal.", &internal)];
+            for (prefix, counts) in origins.into_iter().chain([("retry.", &retried)]) {
                 if counts.completed.used {
                     self.counter(&format!("{prefix}upstream_rq_completed"), counts.completed);
                 }

@@ -191,7 +191,7 @@ fn addresses_and_flags_are_printed_in_every_variant() {
                   %RESPONSE_FLAGS% %RESPONSE_FLAGS_LONG% %RESPONSE_CODE% %RESP(:STATUS)%";
     assert_eq!(
         text(format, &entry),
-        "[::1]:80 ::1 80 /run/x.sock - UF,URX UpstreamConnectionFailure,UpstreamRetryLimitExceeded \
+        "[::1]:80 ::1 80 /run/x.sock - URX,UF UpstreamRetryLimitExceeded,UpstreamConnectionFailure \
          0 -"
     );
 }
