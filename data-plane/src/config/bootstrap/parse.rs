@@ -49,7 +49,7 @@ pub fn parse(bootstrap: pb::Bootstrap, cx: &ParseCx<'_>) -> Result<BootstrapConf
     all.keep(refuse_unbuilt(&bootstrap));
     all.keep(check_extensions(&bootstrap));
     all.keep(stats::check(bootstrap.stats_config.as_ref()).at("stats_config"));
-    all.keep(stats::check_sinks(&bootstrap.stats_sinks));
+    all.keep(stats::check_sinks(&bootstrap.stats_sinks, bootstrap.node.as_ref()));
     let dns = all.keep(parse_dns(&bootstrap));
     let node = all.keep(parse_node(bootstrap.node.unwrap_or_default()).at("node"));
     let admin = bootstrap.admin.map(|admin| parse_admin(admin, cx)).transpose();

@@ -1,11 +1,14 @@
 //! Statistics: nothing of it has an effect here, but what Envoy refuses is refused.
 
+use proto::envoy::config::core::v3::Node;
 use proto::envoy::config::metrics::v3::stats_sink::ConfigType;
+use proto::envoy::config::metrics::v3::statsd_sink::StatsdSpecifier;
 use proto::envoy::config::metrics::v3::tag_specifier::TagValue;
-use proto::envoy::config::metrics::v3::{StatsConfig, StatsSink, TagSpecifier};
+use proto::envoy::config::metrics::v3::{StatsConfig, StatsSink, StatsdSink, TagSpecifier};
+use proto::prost::Message as _;
 
 use crate::config::error::{At, Collector, Problems, Reason};
-use crate::config::extension;
+use crate::config::extension::{self, Body};
 
 /// Tags that have a default pattern in Envoy 1.40, so that a tag of that name needs none.
 const DEFAULT_TAGS: [&str; 48] = [
@@ -85,22 +88,33 @@ fn check_tag(tag: &TagSpecifier) -> Result<(), Problems> {
     }
 }
 
-pub(super) fn check_sinks(sinks: &[StatsSink]) -> Result<(), Problems> {
+pub(super) fn check_sinks(sinks: &[StatsSink], node: Option<&Node>) -> Result<(), Problems> {
     let mut all = Collector::default();
+    let named = node.is_some_and(|node| !node.id.is_empty() && !node.cluster.is_empty());
     for (i, sink) in sinks.iter().enumerate() {
-        all.keep(check_sink(sink).at_index("stats_sinks", i));
+        all.keep(check_sink(sink, named).at_index("stats_sinks", i));
     }
     all.finish()
 }
 
-/// A sink is accepted if Envoy has it.
-fn check_sink(sink: &StatsSink) -> Result<(), Problems> {
+/// A sink is accepted if Envoy has it. `named`: the node has an id and a cluster, which Envoy's TCP
+/// connection to a statsd asks for.
+fn check_sink(sink: &StatsSink, named: bool) -> Result<(), Problems> {
     let Some(ConfigType::TypedConfig(any)) = &sink.config_type else {
         return Err(extension::unknown("stats sink", &sink.name, "").into());
     };
     let opened = extension::open(any).at("typed_config")?;
-    let named = ["envoy.config.metrics.v3.", "envoy.extensions.stat_sinks."];
-    let is_sink = named.iter().any(|prefix| opened.message.starts_with(prefix));
+    let prefixes = ["envoy.config.metrics.v3.", "envoy.extensions.stat_sinks."];
+    if opened.message == "envoy.config.metrics.v3.StatsdSink" {
+        let Body::Message(bytes) = opened.body else { return Ok(()) };
+        let statsd = StatsdSink::decode(&*bytes).unwrap_or_default();
+        if matches!(statsd.statsd_specifier, Some(StatsdSpecifier::TcpClusterName(_))) && !named {
+            let text = "needs node.id and node.cluster, in the file or by --service-node and \
+                        --service-cluster";
+            return Err(Reason::Rule(text.into()).into()).at("tcp_cluster_name").at("typed_config");
+        }
+    }
+    let is_sink = prefixes.iter().any(|prefix| opened.message.starts_with(prefix));
     if is_sink && extension::is_known(&opened.message) {
         return Ok(());
     }
