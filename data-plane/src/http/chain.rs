@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::config::extension::ExtensionConfig;
 use crate::config::http_manager::{HttpFilterConfig, HttpManagerConfig};
 use crate::http::exchange::Exchange;
-use crate::http::filter::{FILTERS, FilterFactory, HttpFilter, Interest};
+use crate::http::filter::{FILTERS, FilterCx, FilterFactory, HttpFilter, Interest};
 
 /// One place of a chain.
 #[derive(Debug)]
@@ -34,14 +34,14 @@ pub struct Chain {
 impl Chain {
     /// Builds the filters of a list; the router at its end is not one of them.
     #[must_use]
-    pub fn build(filters: &[HttpFilterConfig]) -> Self {
+    pub fn build(filters: &[HttpFilterConfig], cx: &FilterCx<'_>) -> Self {
         let entries = filters
             .iter()
             .filter(|filter| !filter.terminal)
             .filter_map(|filter| {
                 let message = filter.config.message();
                 let kind = FILTERS.iter().find(|kind| kind.message() == message)?;
-                let factory = kind.build(&filter.config);
+                let factory = kind.build(&filter.config, cx);
                 Some(Entry {
                     name: Arc::clone(&filter.name),
                     interest: factory.interest(),
@@ -83,8 +83,8 @@ struct Upgrade {
 impl Chains {
     /// Builds all chains of a manager.
     #[must_use]
-    pub fn build(config: &HttpManagerConfig) -> Self {
-        let usual = Arc::new(Chain::build(&config.http_filters));
+    pub fn build(config: &HttpManagerConfig, cx: &FilterCx<'_>) -> Self {
+        let usual = Arc::new(Chain::build(&config.http_filters, cx));
         let by_upgrade = config
             .upgrades
             .iter()
@@ -92,7 +92,7 @@ impl Chains {
                 kind: Arc::clone(&upgrade.upgrade_type),
                 chain: match &upgrade.filters {
                     None => Arc::clone(&usual),
-                    Some(filters) => Arc::new(Chain::build(filters)),
+                    Some(filters) => Arc::new(Chain::build(filters, cx)),
                 },
                 enabled: upgrade.enabled,
             })

@@ -14,6 +14,7 @@ use crate::http::access_log::AccessLog;
 use crate::http::chain::Chains;
 use crate::http::entry;
 use crate::http::exchange::{Exchange, Keep};
+use crate::http::filter::FilterCx;
 use crate::http::log_filter::LogFilter;
 use crate::http::reply::{LocalReply, ReplyFor};
 use crate::http::view::{View, ViewCell};
@@ -112,7 +113,8 @@ impl Manager {
             listener: cx.registry.group(Scope::listener_http(listener_stat_name, prefix)),
             router: cx.registry.group(Scope::http(prefix)),
         };
-        let chains = Arc::new(Chains::build(config));
+        let filter_cx = FilterCx { registry: &cx.registry, stat_prefix: prefix };
+        let chains = Arc::new(Chains::build(config, &filter_cx));
         let access_logs: Vec<_> =
             config.access_log.iter().filter_map(|log| AccessLog::open(log, &cx.logs)).collect();
         let mappers = &config.local_reply.mappers;

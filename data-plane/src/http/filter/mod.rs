@@ -11,6 +11,8 @@
 
 pub mod panic;
 mod router;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;
@@ -25,6 +27,7 @@ use crate::codec::{BodyPart, RequestHead, ResponseHead};
 use crate::config::extension::{ExtensionConfig, ExtensionParser};
 use crate::http::exchange::Exchange;
 use crate::http::reply::LocalReply;
+use crate::telemetry::stats::Registry;
 
 /// Every HTTP filter of this build but the router, in alphabetical order. The order of execution
 /// is the configuration's.
@@ -41,7 +44,16 @@ pub fn parsers() -> Vec<&'static dyn ExtensionParser> {
 /// A kind of filter: how its configuration is read (by the supertrait) and what is built of it.
 pub trait FilterKind: ExtensionParser {
     /// A factory for one configured filter.
-    fn build(&self, config: &ExtensionConfig) -> Arc<dyn FilterFactory>;
+    fn build(&self, config: &ExtensionConfig, cx: &FilterCx<'_>) -> Arc<dyn FilterFactory>;
+}
+
+/// Where a filter is built.
+#[derive(Clone, Copy)]
+pub struct FilterCx<'a> {
+    /// Where counters are registered.
+    pub registry: &'a Registry,
+    /// `stat_prefix` of the connection manager.
+    pub stat_prefix: &'a str,
 }
 
 /// What a filter wants to see of bodies; who sees none of them costs nothing a part.
@@ -197,7 +209,7 @@ pub trait HttpFilter {
     }
 
     /// What this filter waited for on the request's side has come.
-    fn on_wake(&mut self, _wake: Wake, _ex: &mut Exchange) -> Step {
+    fn on_wake(&mut self, _wake: Wake, _head: &mut RequestHead, _ex: &mut Exchange) -> Step {
         Step::Continue
     }
 

@@ -154,6 +154,8 @@ impl RequestTask {
         match step {
             Step::Continue => true,
             Step::Reply(reply) => {
+                // The router, which names it otherwise, will not see this request.
+                self.ex.name_cluster(&self.head);
                 self.reply(*reply, down);
                 false
             }
@@ -382,10 +384,10 @@ impl RequestTask {
     fn wake_request<D: Downstream>(&mut self, wake: crate::http::filter::Wake, down: &mut D) {
         let waited = std::mem::replace(&mut self.request, RequestSide::Done);
         let RequestSide::Wait { held, then } = waited else { return };
-        let Self { ex, filters, .. } = self;
+        let Self { head, ex, filters, .. } = self;
         let mut step = match filters.get(held.at, ex) {
             None => Step::Continue,
-            Some(filter) => filter.on_wake(wake, ex),
+            Some(filter) => filter.on_wake(wake, head, ex),
         };
         if let (Step::Wait(future), Resume::Body) = (&mut step, then) {
             // It waits on, with the part: what comes after it stays behind it.

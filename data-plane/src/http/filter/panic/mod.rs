@@ -16,7 +16,7 @@ use crate::config::extension::{Body, ExtensionConfig, ExtensionParser};
 use crate::config::resource::ParseCx;
 use crate::http::exchange::Exchange;
 use crate::http::filter::{
-    FilterFactory, FilterKind, HttpFilter, Interest, PartStep, ResponseStep, Step,
+    FilterCx, FilterFactory, FilterKind, HttpFilter, Interest, PartStep, ResponseStep, Step,
 };
 
 pub use config::{At, PanicConfig};
@@ -39,7 +39,7 @@ impl ExtensionParser for Kind {
 }
 
 impl FilterKind for Kind {
-    fn build(&self, config: &ExtensionConfig) -> Arc<dyn FilterFactory> {
+    fn build(&self, config: &ExtensionConfig, _: &FilterCx<'_>) -> Arc<dyn FilterFactory> {
         let config = config.value::<PanicConfig>().cloned().unwrap_or_default();
         Arc::new(Factory(config))
     }
