@@ -41,6 +41,7 @@ families!(
     admin,
     connection,
     errors,
+    fault,
     forwarded,
     headers,
     http2,

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use proto::envoy::config::route::v3::FilterConfig;
 use proto::google::protobuf::{Any as PbAny, Struct};
 use proto::prost::Message;
-use proto::rules::{FindingKind, Policy, PolicyRow};
+pub use proto::rules::PolicyRow;
+use proto::rules::{FindingKind, Policy};
 use proto::text::{Format, ReadOptions};
 
 use super::error::{At, Problems, Reason};

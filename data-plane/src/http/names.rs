@@ -26,6 +26,16 @@ names! {
     X_ENVOY_DOWNSTREAM_SERVICE_NODE = "x-envoy-downstream-service-node";
     /// How long the caller waits, in ms.
     X_ENVOY_EXPECTED_RQ_TIMEOUT_MS = "x-envoy-expected-rq-timeout-ms";
+    /// Asks for an answer with that gRPC status.
+    X_ENVOY_FAULT_ABORT_GRPC_REQUEST = "x-envoy-fault-abort-grpc-request";
+    /// Asks for an answer with that status.
+    X_ENVOY_FAULT_ABORT_REQUEST = "x-envoy-fault-abort-request";
+    /// The same for a share of requests only.
+    X_ENVOY_FAULT_ABORT_REQUEST_PERCENTAGE = "x-envoy-fault-abort-request-percentage";
+    /// Asks to be held up for so many ms.
+    X_ENVOY_FAULT_DELAY_REQUEST = "x-envoy-fault-delay-request";
+    /// The same for a share of requests only.
+    X_ENVOY_FAULT_DELAY_REQUEST_PERCENTAGE = "x-envoy-fault-delay-request-percentage";
     /// The client's address as the edge saw it.
     X_ENVOY_EXTERNAL_ADDRESS = "x-envoy-external-address";
     /// Asks for a trace.

@@ -4,6 +4,7 @@
 //! What must hold for every request, whatever happened to it, is in [`Rig::assert_settled`]: it was
 //! counted up and down, and it left one line when it began and one when it ended.
 
+mod filters;
 mod heads;
 mod panics;
 mod requests;
@@ -49,6 +50,7 @@ struct Rig {
     logs: Logs,
     folder: tempfile::TempDir,
     peer: Peer,
+    registry: Registry,
 }
 
 impl Rig {
@@ -70,7 +72,7 @@ impl Rig {
             metrics: Arc::clone(&metrics),
             logs: logs.clone(),
         });
-        let mut snapshot = Snapshot::new(registry, manager_cx);
+        let mut snapshot = Snapshot::new(registry.clone(), manager_cx);
         let mut effects = Vec::new();
         for cluster in &loaded.config.clusters {
             snapshot.set_cluster(&cluster.value, Origin::Static, &mut effects);
@@ -110,6 +112,7 @@ impl Rig {
             logs,
             folder,
             peer: Peer::Ip(([127, 0, 0, 1], 4711).into()),
+            registry,
         }
     }
 

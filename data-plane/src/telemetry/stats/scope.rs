@@ -44,6 +44,19 @@ impl Scope {
         }
     }
 
+    /// `http.<stat_prefix>.fault.<caller>.`: faults of the requests of one caller.
+    #[must_use]
+    pub fn fault_caller(stat_prefix: &str, caller: &str) -> Self {
+        Self {
+            prefix: format!("http.{}.fault.{}.", clean(stat_prefix), clean(caller)).into(),
+            family: "http.fault.".into(),
+            tags: Box::new([
+                ("fault_downstream_cluster", clean(caller).into()),
+                ("http_conn_manager_prefix", clean(stat_prefix).into()),
+            ]),
+        }
+    }
+
     /// `listener.<name>.`; `name` is the `stat_prefix` of the listener, else its address.
     #[must_use]
     pub fn listener(name: &str) -> Self {

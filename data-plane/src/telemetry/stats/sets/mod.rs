@@ -1,6 +1,7 @@
 //! The name tables, one file a subject. Names and kinds are those that Envoy 1.40 prints.
 
 mod cluster;
+mod fault;
 mod http;
 mod listener;
 mod route;
@@ -9,6 +10,7 @@ mod ssl;
 mod xds;
 
 pub use cluster::{ClusterStat, HealthCheckStat, OutlierStat};
+pub use fault::{FaultClusterStat, FaultStat};
 pub use http::{Http1Stat, Http2Stat, HttpStat, HttpTracingStat, ListenerHttpStat, RouterStat};
 pub use listener::{AdminListenerStat, ListenerManagerStat, ListenerStat};
 pub use route::RouteStat;
