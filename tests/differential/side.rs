@@ -182,7 +182,11 @@ impl Side {
     fn log(&mut self, case: &Case) -> Vec<String> {
         let path: PathBuf = self.proxy.folder().join("access.log");
         let wanted = self.log_lines + case.log_lines();
-        let read = || fs::read_to_string(&path).unwrap_or_default();
+        let read = || {
+            // A line that is being written can be seen in part; it counts once it has its end.
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            text.rfind('\n').map_or(String::new(), |end| text[..=end].to_owned())
+        };
         let enough = || {
             let text = read();
             (text.lines().count() >= wanted).then_some(text)
