@@ -6,11 +6,13 @@
 //! * [`text`]: YAML, JSON and binary files into messages, with places for every error.
 //! * [`mod@write`]: messages as JSON in the form of Envoy's admin interface.
 //! * [`supplement`]: the few messages that `envoy-types` lacks.
+//! * [`control`]: our own API, made from the protos in `gomesh/`.
 //! * [`convert`]: between Envoy's well-known types and std's.
 //!
 //! No other crate of this repository names `envoy-types` or the descriptor set. This crate knows
 //! nothing of proxies: it reads, checks and writes messages, and never gives them a meaning.
 
+pub mod control;
 pub mod convert;
 mod descriptor_pool;
 pub mod rules;
