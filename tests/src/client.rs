@@ -180,3 +180,21 @@ pub fn ask(address: SocketAddr, method: &str, target: &str) -> io::Result<Respon
     );
     Connection::open(address)?.exchange(text.as_bytes())
 }
+
+/// One request with a body of JSON on a connection of its own.
+///
+/// # Errors
+/// What connecting, sending or reading says.
+pub fn send_json(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    body: &str,
+) -> io::Result<Response> {
+    let length = body.len();
+    let text = format!(
+        "{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: \
+         application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    Connection::open(address)?.exchange(text.as_bytes())
+}

@@ -1,4 +1,4 @@
-//! The HTTP side: readiness, who is connected, metrics. Reads only.
+//! The HTTP side: readiness, who is connected, metrics, and the API.
 
 use std::sync::Arc;
 
@@ -9,6 +9,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
+use crate::api::guard::Hosts;
+use crate::api::instances::Instances;
+use crate::api::rest::{self, json as json_response};
 use crate::metrics::Metrics;
 use crate::status::Status;
 use crate::store::Store;
@@ -22,16 +25,23 @@ pub struct Pages {
     pub status: Arc<Status>,
     /// For `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// Handlers of the registry.
+    pub instances: Instances,
+    /// Who may be meant by a write's `Host`.
+    pub hosts: Hosts,
 }
 
 const INDEX: &str = "xds-server\n\n\
     /ready          200 while a snapshot is served\n\
     /v1/nodes       every node: what it was sent, took and refused\n\
     /v1/nodes/{id}  one node\n\
-    /metrics        Prometheus\n";
+    /metrics        Prometheus\n\
+    /v1/registry/instances                            instances that registered\n\
+    /v1/registry/services/{service}/instances/{id}    one; PUT, DELETE\n";
 
 /// All pages.
 pub fn router(pages: Pages) -> Router {
+    let api = rest::router(pages.instances.clone(), pages.hosts);
     Router::new()
         .route("/", get(|| async { INDEX }))
         .route("/ready", get(ready))
@@ -40,6 +50,7 @@ pub fn router(pages: Pages) -> Router {
         .route("/v1/nodes/{id}", get(node))
         .fallback(|| async { error(StatusCode::NOT_FOUND, "no such page; / lists them") })
         .with_state(pages)
+        .merge(api)
 }
 
 /// A server without a snapshot does not start, so to answer is to be ready.
@@ -67,14 +78,4 @@ async fn metrics(State(pages): State<Pages>) -> Response {
 
 fn error(code: StatusCode, text: &str) -> Response {
     json_response(code, &json!({ "error": text }))
-}
-
-fn json_response(code: StatusCode, body: &impl serde::Serialize) -> Response {
-    match serde_json::to_string(body) {
-        Ok(mut text) => {
-            text.push('\n');
-            (code, [(header::CONTENT_TYPE, "application/json")], text).into_response()
-        }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
 }

@@ -17,8 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::{self, Connection};
 use crate::admin::{self, Pages};
+use crate::api::grpc;
+use crate::api::guard::Hosts;
+use crate::api::instances::Instances;
 use crate::check::Problem;
+use crate::clock::Instant;
+use crate::compose::Composer;
 use crate::metrics::{Metrics, Reload};
+use crate::registry::{self, Registry};
 use crate::service;
 use crate::share::Loaded;
 use crate::source::Source;
@@ -119,6 +125,8 @@ pub struct Server {
     metrics: Arc<Metrics>,
     reload: Arc<Notify>,
     watch: FileWatch,
+    composer: Composer,
+    registry: Arc<Registry>,
 }
 
 /// Where a server listens.
@@ -160,14 +168,27 @@ impl Server {
         };
         let addresses = Addresses { xds: local(&xds)?, admin: local(&admin)? };
         let metrics = Arc::new(Metrics::new().map_err(StartError::Run)?);
+        let registry = registry::shared();
+        let mut composer = Composer::new(loaded, registry.clone());
         metrics.set_revision(1);
         let shared = Shared {
-            store: Arc::new(Store::new(loaded.shares)),
+            store: Arc::new(Store::new(composer.shares())),
             status: Arc::new(Status::new(metrics.clone())),
             stop: CancellationToken::new(),
         };
         let reload = Arc::new(Notify::new());
-        Ok(Self { options, xds, admin, addresses, shared, metrics, reload, watch })
+        Ok(Self {
+            options,
+            xds,
+            admin,
+            addresses,
+            shared,
+            metrics,
+            reload,
+            watch,
+            composer,
+            registry,
+        })
     }
 
     /// Where it listens, with the ports that were taken.
@@ -191,7 +212,13 @@ impl Server {
         let stop = self.shared.stop.clone();
         // Also on an error and when this future is dropped: tasks must not outlive the server.
         let _guard = stop.clone().drop_guard();
+        let loopback = self.options.admin.ip().is_loopback();
+        // A folder of resources has no services that an instance could register with.
+        let discovers = matches!(self.options.source, Source::Mesh(_));
+        let instances = Instances::new(discovers.then(|| self.registry.clone()));
         let pages = Pages {
+            instances: instances.clone(),
+            hosts: if loopback { Hosts::Loopback } else { Hosts::Any },
             store: self.shared.store.clone(),
             status: self.shared.status.clone(),
             metrics: self.metrics.clone(),
@@ -200,10 +227,15 @@ impl Server {
             .with_graceful_shutdown(stop.clone().cancelled_owned())
             .into_future();
         let connections = accept::spawn_accept(self.xds, stop.clone());
-        let xds = serve_xds(connections, self.shared.clone())?;
-        let unsupported = self.options.unsupported;
-        let reloads =
-            reloads(self.watch, unsupported, self.shared.store, self.metrics, self.reload);
+        let xds = serve_xds(connections, self.shared.clone(), instances)?;
+        let changes = Changes {
+            unsupported: self.options.unsupported,
+            composer: self.composer,
+            registry: self.registry,
+            store: self.shared.store,
+            metrics: self.metrics,
+        };
+        let reloads = changes.run(self.watch, self.reload);
         let serving = async {
             tokio::try_join!(async { xds.await.context("the xDS server ended") }, async {
                 admin.await.context("the admin server ended")
@@ -257,22 +289,27 @@ async fn load(source: &Source, unsupported: Unsupported) -> Result<Loaded, Vec<P
 fn serve_xds(
     connections: mpsc::Receiver<std::io::Result<Connection>>,
     shared: Shared,
+    instances: Instances,
 ) -> anyhow::Result<impl Future<Output = Result<(), tonic::transport::Error>>> {
     let stop = shared.stop.clone();
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(proto::control::DESCRIPTOR_SET)
         .with_service_name("grpc.health.v1.Health");
-    let reflection = service::SERVICE_NAMES
-        .iter()
+    let names = || service::SERVICE_NAMES.iter().chain(&grpc::SERVICE_NAMES);
+    let reflection = names()
         .fold(reflection, |builder, name| builder.with_service_name(*name))
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .context("reflection")?;
-    let routes =
-        service::routes(&shared).add_service(health_service).add_service(reflection).prepare();
+    let routes = service::routes(&shared)
+        .add_service(grpc::registry(instances, stop.clone()))
+        .add_service(health_service)
+        .add_service(reflection)
+        .prepare();
     Ok(async move {
-        for name in service::SERVICE_NAMES {
+        for name in names() {
             health.set_service_status(name, tonic_health::ServingStatus::Serving).await;
         }
         tonic::transport::Server::builder()
@@ -285,43 +322,77 @@ fn serve_xds(
     })
 }
 
-/// Reads the source again whenever its files change or someone asks for it.
-async fn reloads(
-    mut watch: FileWatch,
+/// What changes while the server runs, and puts it in force.
+struct Changes {
     unsupported: Unsupported,
+    composer: Composer,
+    registry: Arc<Registry>,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
-    asked: Arc<Notify>,
-) {
-    loop {
-        tokio::select! {
-            () = watch.changed() => {}
-            // Cancel-safe on both sides: a change that is not taken now wakes the next round.
-            () = asked.notified() => {}
-        }
-        let reload = match load(watch.source(), unsupported).await {
-            Ok(loaded) => apply(loaded, &store, &metrics),
-            Err(problems) => {
-                for problem in &problems {
-                    tracing::error!("refused, what was served before stays: {problem}");
+}
+
+impl Changes {
+    /// Reads the source again whenever its files change or someone asks for it, and serves what
+    /// the registry has whenever that changes.
+    async fn run(mut self, mut watch: FileWatch, asked: Arc<Notify>) {
+        loop {
+            self.follow_registry(watch.changed(), asked.notified()).await;
+            let reload = match load(watch.source(), self.unsupported).await {
+                Ok(loaded) => {
+                    log_warnings(&loaded.warnings);
+                    self.composer.replace(loaded);
+                    if self.publish("files") { Reload::Applied } else { Reload::Unchanged }
                 }
-                Reload::Refused
+                Err(problems) => {
+                    for problem in &problems {
+                        tracing::error!("refused, what was served before stays: {problem}");
+                    }
+                    Reload::Refused
+                }
+            };
+            self.metrics.count_reload(reload);
+        }
+    }
+
+    /// Serves what the registry has, until the files are to be read. Both futures live through
+    /// all of it: a sign of a change would be lost with them.
+    async fn follow_registry(
+        &mut self,
+        changed: impl Future<Output = ()>,
+        asked: impl Future<Output = ()>,
+    ) {
+        tokio::pin!(changed, asked);
+        let mut registered = self.registry.watch();
+        loop {
+            let due = self.registry.sweep();
+            // Before the look at what to serve: what comes later wakes the next round.
+            registered.mark_unchanged();
+            self.publish("registry");
+            tokio::select! {
+                () = &mut changed => return,
+                () = &mut asked => return,
+                // The sender lives as long as `self.registry`.
+                _ = registered.changed() => {}
+                () = sleep_until(due) => {}
             }
-        };
-        metrics.count_reload(reload);
+        }
+    }
+
+    /// Whether something changed for clients.
+    fn publish(&mut self, cause: &str) -> bool {
+        let Some(revision) = self.store.publish(self.composer.shares()) else { return false };
+        self.metrics.set_revision(revision);
+        let world = self.store.current();
+        let resources: usize = world.shares().iter().map(|share| share.resources.len()).sum();
+        tracing::info!(revision, resources, cause, "serving a new snapshot");
+        true
     }
 }
 
-fn apply(loaded: Loaded, store: &Store, metrics: &Metrics) -> Reload {
-    log_warnings(&loaded.warnings);
-    let resources = loaded.resources().len();
-    match store.publish(loaded.shares) {
-        Some(revision) => {
-            metrics.set_revision(revision);
-            tracing::info!(revision, resources, "serving a new snapshot");
-            Reload::Applied
-        }
-        None => Reload::Unchanged,
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -20,3 +20,9 @@ pub fn now() -> Instant {
 pub fn system_now() -> SystemTime {
     SystemTime::now()
 }
+
+/// RFC 3339 in UTC with milliseconds; empty for times beyond jiff's range.
+#[must_use]
+pub fn rfc3339(at: SystemTime) -> String {
+    jiff::Timestamp::try_from(at).map(|at| format!("{at:.3}")).unwrap_or_default()
+}

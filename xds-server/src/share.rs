@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::check::Problem;
-use crate::snapshot::{self, Resource};
+use crate::snapshot::{self, Place, Resource};
 
 /// A client, as its first request describes it (S10).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,8 +70,35 @@ pub struct Share {
 pub struct Loaded {
     /// Who gets what.
     pub shares: Vec<Share>,
+    /// All services that the operator names, discovered ones and others.
+    pub services: Services,
+    /// Load assignments among them whose endpoints the registry has.
+    pub discovered: Vec<Discovered>,
     /// What to tell the operator.
     pub warnings: Vec<Problem>,
+}
+
+/// Names of services, by who says where their instances are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Services {
+    /// The registry.
+    pub discovered: BTreeSet<String>,
+    /// The operator.
+    pub written: BTreeSet<String>,
+}
+
+/// A cluster whose endpoints are what the registry has; its share holds an empty load assignment
+/// in their place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovered {
+    /// Name of the cluster and of its load assignment.
+    pub cluster: String,
+    /// The service whose instances it takes.
+    pub service: String,
+    /// Labels that an instance must have.
+    pub labels: BTreeMap<String, String>,
+    /// Where it is written.
+    pub place: Option<Place>,
 }
 
 impl Loaded {

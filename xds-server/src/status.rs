@@ -261,15 +261,10 @@ fn type_view(status: &TypeStatus) -> TypeView {
         nack: status.nack.as_ref().map(|nack| NackView {
             version: nack.version.to_string(),
             message: nack.message.clone(),
-            at: rfc3339(nack.at),
+            at: clock::rfc3339(nack.at),
             count: nack.count,
         }),
     }
-}
-
-/// RFC 3339 in UTC with milliseconds; empty for times beyond jiff's range.
-fn rfc3339(at: SystemTime) -> String {
-    jiff::Timestamp::try_from(at).map(|at| format!("{at:.3}")).unwrap_or_default()
 }
 
 #[cfg(test)]

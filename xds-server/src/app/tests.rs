@@ -471,3 +471,5 @@ async fn start_is_refused_with_the_reason() {
     let named = format!("--admin {}", taken.local_addr().unwrap());
     assert!(text.contains(&named), "{text}");
 }
+
+mod registry;

@@ -145,7 +145,9 @@ pub(super) fn duration(node: &Node, what: &str, faults: &mut Faults) -> Option<D
     parsed
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration as it is written: a number with `ms`, `s`, `m` or `h`, at most a year.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     const YEAR_MS: f64 = 365.0 * 24.0 * 3_600_000.0;
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, unit) = text.split_at(unit_at);

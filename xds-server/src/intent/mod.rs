@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-pub use self::parse::parse;
+pub use self::fields::parse_duration;
+pub use self::parse::{NAME_RULE, is_name, parse};
 use self::yaml::{Mark, Node};
 
 /// A whole mesh file.
@@ -48,8 +49,20 @@ pub struct Service {
     pub mark: Mark,
     /// Where its instances are.
     pub endpoints: Vec<Endpoint>,
+    /// Who else says where they are.
+    pub discover: Discover,
     /// Parts of it, by the labels of instances.
     pub subsets: Vec<Subset>,
+}
+
+/// Who says where a service's instances are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Discover {
+    /// What is written, alone.
+    #[default]
+    Written,
+    /// The instances themselves, by registering.
+    Registry,
 }
 
 /// An address of a service's instances.

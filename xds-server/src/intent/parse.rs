@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::fields::{Faults, Fields, Keys, duration, items, named, text, texts};
 use super::yaml::{self, Entry, Fault, Mark, Node, Value};
 use super::{
-    Condition, Defaults, Destination, Endpoint, Gateway, Host, Mesh, Nodes, PathRule, Raw, Rewrite,
-    Route, Service, Subset, ValueRule, suggest,
+    Condition, Defaults, Destination, Discover, Endpoint, Gateway, Host, Mesh, Nodes, PathRule,
+    Raw, Rewrite, Route, Service, Subset, ValueRule, suggest,
 };
 
 const MESH: Keys = Keys {
@@ -24,10 +24,10 @@ const DEFAULTS: Keys = Keys {
 };
 const SERVICE: Keys = Keys {
     object: "a service",
-    known: &["endpoints", "subsets"],
+    known: &["endpoints", "discover", "subsets"],
     later: &[
-        "discover", "lb", "limits", "eject", "health", "protocol", "sidecar", "port", "tls",
-        "retries", "timeout",
+        "lb", "limits", "eject", "health", "protocol", "sidecar", "port", "tls", "retries",
+        "timeout",
     ],
 };
 const ENDPOINT: Keys =
@@ -114,19 +114,33 @@ fn check_listens(gateways: &[Gateway], faults: &mut Faults) {
     }
 }
 
-/// Names become parts of cluster and listener names.
-fn check_name(name: &str, what: &str, mark: Mark, faults: &mut Faults) {
+/// What [`is_name`] asks for.
+pub const NAME_RULE: &str = "1 to 200 letters, digits, '-', '_' or '.'";
+
+/// Whether a text may be a name: names become parts of cluster and listener names.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
     let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if name.is_empty() || name.len() > 200 || !name.chars().all(fine) {
-        let rule = "1 to 200 letters, digits, '-', '_' or '.'";
-        faults.add(mark, format!("the name of {what}: got '{name}'; must be {rule}"));
+    (1..=200).contains(&name.len()) && name.chars().all(fine)
+}
+
+fn check_name(name: &str, what: &str, mark: Mark, faults: &mut Faults) {
+    if !is_name(name) {
+        faults.add(mark, format!("the name of {what}: got '{name}'; must be {NAME_RULE}"));
     }
 }
 
 fn service(entry: &Entry, faults: &mut Faults) -> Service {
     check_name(&entry.key, "a service", entry.key_mark, faults);
     let fields = Fields::new(&entry.value, SERVICE, faults);
-    let endpoints = fields.require("endpoints", faults);
+    let discover = discover(&fields, faults);
+    let endpoints = match discover {
+        Discover::Written => fields.require("endpoints", faults),
+        Discover::Registry => fields.find("endpoints"),
+    };
+    if discover == Discover::Registry && endpoints.is_some() {
+        faults.add(fields.mark, "a service has 'endpoints' or 'discover', not both");
+    }
     let endpoints = endpoints.map_or(&[][..], |node| items(node, "endpoints", faults));
     let endpoints: Vec<Endpoint> =
         endpoints.iter().filter_map(|node| endpoint(node, faults)).collect();
@@ -142,7 +156,18 @@ fn service(entry: &Entry, faults: &mut Faults) -> Service {
             Subset { name: entry.key.clone(), labels, mark: entry.key_mark }
         })
         .collect();
-    Service { name: entry.key.clone(), mark: entry.key_mark, endpoints, subsets }
+    Service { name: entry.key.clone(), mark: entry.key_mark, endpoints, discover, subsets }
+}
+
+fn discover(fields: &Fields<'_>, faults: &mut Faults) -> Discover {
+    let Some(node) = fields.find("discover") else { return Discover::Written };
+    match text(node, "discover", faults) {
+        Some("registry") | None => {}
+        Some(other) => {
+            faults.add(node.mark, format!("discover: got '{other}'; must be registry"));
+        }
+    }
+    Discover::Registry
 }
 
 fn endpoint(node: &Node, faults: &mut Faults) -> Option<Endpoint> {

@@ -173,3 +173,15 @@ fn gateways_of_the_same_nodes_do_not_share_an_address() {
     let found = faults(&source);
     assert!(found[0].starts_with("5:3: the gateway 'edge2' listens on"), "{found:?}");
 }
+
+#[test]
+fn discovered_service_has_no_endpoints_of_its_own() {
+    let mesh = |service: &str| format!("version: 1\nservices:\n  a: {service}\n");
+    let parsed = parse(&mesh("{ discover: registry }")).unwrap();
+    assert_eq!(parsed.services[0].discover, Discover::Registry);
+    let fault = |service: &str| parse(&mesh(service)).expect_err(service)[0].message.clone();
+    let both = fault("{ discover: registry, endpoints: [\"10.0.0.1:80\"] }");
+    assert_eq!(both, "a service has 'endpoints' or 'discover', not both");
+    assert_eq!(fault("{ discover: dns }"), "discover: got 'dns'; must be registry");
+    assert_eq!(fault("{}"), "a service must have 'endpoints'");
+}

@@ -126,7 +126,7 @@ fn load_folder(folder: &Path, empty: Empty) -> Result<Loaded, Vec<Problem>> {
         return Err(vec![Problem::new(None, message)]);
     }
     let shares = vec![Share { audience: Audience::Everyone, resources }];
-    Ok(Loaded { shares, warnings })
+    Ok(Loaded { shares, services: Default::default(), discovered: Vec::new(), warnings })
 }
 
 fn mesh_of(file: &Path) -> Result<Mesh, Vec<Problem>> {

@@ -5,7 +5,7 @@
 //! the name of the object in the mesh file, and holds Envoy's constraint rules; both proxies must
 //! take it.
 
-mod cluster;
+pub mod cluster;
 mod listener;
 mod print;
 mod route;
@@ -31,9 +31,9 @@ pub use self::print::print;
 use crate::canonical::canonical;
 use crate::check::Problem;
 use crate::intent::yaml::Mark;
-use crate::intent::{Destination, Gateway, Mesh, Nodes, Route, Service};
+use crate::intent::{Destination, Discover, Gateway, Mesh, Nodes, Route, Service};
 use crate::references::references;
-use crate::share::{Audience, Loaded, Share};
+use crate::share::{Audience, Discovered, Loaded, Services, Share};
 use crate::snapshot::{Place, Resource};
 use crate::support::{self, Objection};
 
@@ -46,6 +46,7 @@ pub fn translate(mesh: &Mesh, file: &Path) -> Result<Loaded, Vec<Problem>> {
         pool: &proto::descriptors(),
         file: Arc::new(file.to_owned()),
         made: BTreeMap::new(),
+        discovered: Vec::new(),
         problems: Vec::new(),
         warnings: Vec::new(),
     };
@@ -59,10 +60,23 @@ pub fn translate(mesh: &Mesh, file: &Path) -> Result<Loaded, Vec<Problem>> {
         }
     }
     if maker.problems.is_empty() {
-        Ok(Loaded { shares, warnings: maker.warnings })
+        let Maker { discovered, warnings, .. } = maker;
+        Ok(Loaded { shares, services: services(mesh), discovered, warnings })
     } else {
         Err(maker.problems)
     }
+}
+
+fn services(mesh: &Mesh) -> Services {
+    let mut services = Services::default();
+    for service in &mesh.services {
+        let names = match service.discover {
+            Discover::Registry => &mut services.discovered,
+            Discover::Written => &mut services.written,
+        };
+        names.insert(service.name.clone());
+    }
+    services
 }
 
 /// The store's word for nodes.
@@ -85,6 +99,7 @@ struct Maker<'a> {
     file: Arc<std::path::PathBuf>,
     /// Clusters and load assignments, shared by the gateways that need them.
     made: BTreeMap<String, Vec<Arc<Resource>>>,
+    discovered: Vec<Discovered>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
 }
@@ -136,7 +151,14 @@ impl Maker<'_> {
         let subset = subset.and_then(|name| service.subsets.iter().find(|s| s.name == *name));
         let mark = subset.map_or(service.mark, |subset| subset.mark);
         let parts = cluster::build(&name, service, subset);
-        if parts.endpoints == 0 {
+        if service.discover == Discover::Registry {
+            self.discovered.push(Discovered {
+                cluster: name.clone(),
+                service: service.name.clone(),
+                labels: subset.map(|subset| subset.labels.clone()).unwrap_or_default(),
+                place: Some(self.place(mark)),
+            });
+        } else if parts.endpoints == 0 {
             let text = format!("'{name}' has no endpoint: its requests are answered with 503");
             self.warnings.push(Problem::new(Some(self.place(mark)), text));
         }

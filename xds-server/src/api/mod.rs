@@ -1,0 +1,10 @@
+//! Our own API: one set of handlers, spoken to by gRPC and by REST with JSON.
+//!
+//! [`instances`] is the handlers of the registry; [`grpc`] and [`rest`] only carry messages to
+//! them and errors back. [`guard`] keeps web pages of other origins from writing.
+
+pub mod error;
+pub mod grpc;
+pub mod guard;
+pub mod instances;
+pub mod rest;
