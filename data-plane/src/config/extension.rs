@@ -258,8 +258,9 @@ pub fn parse_override(
     cx: &ParseCx<'_>,
 ) -> Result<Option<FilterOverride>, Problems> {
     if proto::convert::type_name(&any.type_url) != "envoy.config.route.v3.FilterConfig" {
+        // A configuration without a wrapper wakes a filter that is `disabled` in the chain.
         let config = parse_override_config(name, any, cx)?;
-        return Ok(Some(FilterOverride { config: Some(config), enabled: None }));
+        return Ok(Some(FilterOverride { config: Some(config), enabled: Some(true) }));
     }
     let wrapper: FilterConfig = decode(&any.value)?;
     let enabled = Some(!wrapper.disabled);
