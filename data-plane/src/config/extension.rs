@@ -20,6 +20,9 @@ use super::error::{At, Problems, Reason};
 use super::resource::ParseCx;
 use super::{field, verdict};
 
+/// Rows of the table of supported fields.
+pub type Fields = &'static [PolicyRow<'static>];
+
 /// Parses the configuration of one extension.
 pub trait ExtensionParser: Sync {
     /// Canonical name, such as `envoy.filters.http.router`.
@@ -36,7 +39,7 @@ pub trait ExtensionParser: Sync {
     /// Which fields of its messages it honours, and which it accepts without effect: what
     /// `super::support` holds for the messages of `config`. A message without a row is refused as
     /// soon as one of its fields is set.
-    fn fields(&self) -> &'static [PolicyRow<'static>] {
+    fn fields(&self) -> Fields {
         &[]
     }
 
@@ -204,6 +207,19 @@ pub fn open_checked<'a>(any: &'a PbAny, cx: &ParseCx<'_>) -> Result<Opened<'a>, 
         verdict::check(&opened.message, bytes, cx).at("value")?;
     }
     Ok(opened)
+}
+
+/// The message of an extension whose message the descriptors have.
+///
+/// # Errors
+/// As for [`decode`].
+pub fn message<M: Message + Default>(body: &Body<'_>) -> Result<M, Problems> {
+    match body {
+        Body::Message(bytes) => decode(bytes),
+        Body::Struct(_) => {
+            Err(Reason::Rule("a message that is described, as a Struct".into()).into())
+        }
+    }
 }
 
 /// Decodes a message.

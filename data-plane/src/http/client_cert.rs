@@ -1,7 +1,10 @@
-//! `x-forwarded-client-cert`: what is told upstream of a client's certificate. Made once a
-//! connection, since nothing of it changes with a request.
+//! What is known of a client's certificate, and told upstream of it in `x-forwarded-client-cert`.
+//! Made once a connection, since nothing of it changes with a request.
+
+use std::cell::OnceCell;
 
 use http::HeaderValue;
+use rustls::pki_types::CertificateDer;
 
 use crate::codec::Version;
 use crate::config::http_manager::{ClientAddressConfig, ForwardClientCert};
@@ -11,7 +14,7 @@ use crate::tls::peer::{CertificateFacts, TlsInfo, fingerprint, url_encoded_pem};
 impl TlsFacts {
     /// What a manager needs of a connection in TLS.
     #[must_use]
-    pub fn new(tls: &TlsInfo, config: &ClientAddressConfig) -> Self {
+    pub fn new(tls: &TlsInfo, server_name: Box<str>, config: &ClientAddressConfig) -> Self {
         let told = matches!(
             config.forward_client_cert,
             ForwardClientCert::AppendForward | ForwardClientCert::SanitizeSet
@@ -23,9 +26,18 @@ impl TlsFacts {
                 // As in Envoy, anything else is HTTP/1.
                 _ => Some(Version::Http11),
             },
-            client_certificate: !tls.peer.is_empty(),
+            client_certificate: tls.peer.first().cloned(),
+            names: OnceCell::new(),
+            server_name,
             forwarded: if told { value(tls, config) } else { None },
         }
+    }
+
+    /// The names of the client's certificate; all empty where it presented none.
+    #[must_use]
+    pub fn names(&self) -> &CertificateFacts {
+        let read = |der: &CertificateDer<'_>| CertificateFacts::of(der);
+        self.names.get_or_init(|| self.client_certificate.as_ref().map(read).unwrap_or_default())
     }
 }
 

@@ -1,14 +1,16 @@
 //! Facts about one downstream connection.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::HeaderValue;
+use rustls::pki_types::CertificateDer;
 
 use crate::base::clock::{self, Instant};
 use crate::codec::Version;
 use crate::telemetry::flags::ResponseFlags;
+use crate::tls::peer::CertificateFacts;
 
 /// An end of a downstream connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +60,13 @@ pub struct ConnRecord {
 pub struct TlsFacts {
     /// The version of HTTP that ALPN agreed on.
     pub alpn: Option<Version>,
-    /// The client presented a certificate.
-    pub client_certificate: bool,
+    /// The client's own certificate, if it presented one.
+    pub client_certificate: Option<CertificateDer<'static>>,
+    /// Its names, read once something asks for them.
+    pub(super) names: OnceCell<CertificateFacts>,
+    /// The name that the client asked for, in lower case; empty where it asked for none, or where
+    /// no `tls_inspector` read its first bytes.
+    pub server_name: Box<str>,
     /// What is said of it in `x-forwarded-client-cert`.
     pub forwarded: Option<HeaderValue>,
 }

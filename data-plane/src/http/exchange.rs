@@ -18,6 +18,7 @@ use crate::http::chain::Chain;
 use crate::http::conn::ConnInfo;
 use crate::http::headers::ClientFacts;
 use crate::http::manager::Manager;
+use crate::http::metadata::DynamicMetadata;
 use crate::http::trace::TraceIds;
 use crate::http::view::View;
 use crate::http::worker::Worker;
@@ -54,6 +55,8 @@ pub struct Exchange {
     pub error_type: Option<ErrorType>,
     /// Trace ids; `None` where `gomesh.trace_headers` is off.
     pub trace: Option<TraceIds>,
+    /// What filters told those after them.
+    pub metadata: DynamicMetadata,
     /// The upstream's side.
     pub upstream: Upstream,
     /// The response.

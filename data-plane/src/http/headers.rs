@@ -211,7 +211,7 @@ fn forward_client_cert(head: &mut RequestHead, config: &HttpManagerConfig, conn:
     if rule == F::AlwaysForwardOnly {
         return;
     }
-    let Some(tls) = conn.tls.as_ref().filter(|tls| tls.client_certificate) else {
+    let Some(tls) = conn.tls.as_ref().filter(|tls| tls.client_certificate.is_some()) else {
         head.headers.remove(NAME);
         return;
     };

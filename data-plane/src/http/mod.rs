@@ -18,6 +18,7 @@ pub mod filter;
 pub mod headers;
 pub mod log_filter;
 pub mod manager;
+pub mod metadata;
 pub mod names;
 pub mod pipeline;
 pub mod pump;

@@ -76,6 +76,15 @@ enum Begins {
     Read(Hello),
 }
 
+impl Begins {
+    /// The name that the client asks for, in lower case; empty if none is known.
+    fn server_name(&self) -> Box<str> {
+        let Self::Read(Hello::Tls { accepted, .. }) = self else { return Box::default() };
+        let hello = accepted.client_hello();
+        hello.server_name().unwrap_or_default().to_ascii_lowercase().into()
+    }
+}
+
 impl Accepted {
     /// Chooses a chain and serves the connection in a task of its own.
     fn choose<I: Io + 'static>(mut self, io: I, begins: Begins) {
@@ -135,13 +144,14 @@ impl Accepted {
     ) {
         let drain = self.local.drain.join();
         let until = self.at + limit;
+        let asked = begins.server_name();
         let handshake = Box::pin(handshake(io, begins, &server, self.worker.id));
         let (mut info, mut termination) = (self.info(Transport::Tls), None);
         let stats = &self.local.spec.stats;
         match within(until, &drain, handshake).await {
             Within::Done(Some(mut stream)) => {
                 let tls = server.info(stream.session());
-                let facts = TlsFacts::new(&tls, &manager.manager.config.client);
+                let facts = TlsFacts::new(&tls, asked, &manager.manager.config.client);
                 info.tls = Some(Box::new(facts));
                 let (worker, info) = (Rc::clone(&self.worker), Rc::new(info));
                 let cx = ConnCx { worker, manager, info: Rc::clone(&info), drain };
@@ -298,7 +308,7 @@ fn chain_of(spec: &ListenerSpec, ends: (&Peer, &Peer), begins: &Begins) -> Optio
     let found = match begins {
         Begins::Read(Hello::Tls { accepted, .. }) => {
             let hello = accepted.client_hello();
-            let name = hello.server_name().unwrap_or_default().to_ascii_lowercase();
+            let name = begins.server_name();
             let offered: Vec<&str> =
                 hello.alpn().into_iter().flatten().filter_map(|p| str::from_utf8(p).ok()).collect();
             let facts = Facts {

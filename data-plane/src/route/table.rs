@@ -13,6 +13,7 @@ use super::mutation::{HeaderEdits, Side};
 use super::rewrite::path_before_query;
 use super::weighted;
 use crate::config::extension::FilterOverride;
+use crate::config::metadata::Metadata;
 use crate::config::route::action::WeightedTarget;
 use crate::config::route::{
     Action, ClusterSpecifier, ClusterWeight, DirectResponse, FilterOverrides, Forward,
@@ -251,6 +252,12 @@ impl<'t> RouteRef<'t> {
     #[must_use]
     pub fn entry(&self) -> Option<&'t RouteEntry> {
         self.entry
+    }
+
+    /// The route's metadata.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&'t Metadata> {
+        self.entry.map(|entry| &entry.metadata)
     }
 
     /// The route's name; may be empty.

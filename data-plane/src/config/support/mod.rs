@@ -13,6 +13,7 @@ mod cluster;
 mod core;
 mod http;
 mod listener;
+mod matcher;
 mod tls;
 
 use std::sync::LazyLock;
@@ -29,6 +30,7 @@ fn rows() -> Vec<PolicyRow<'static>> {
         core::ROWS,
         http::ROWS,
         listener::ROWS,
+        matcher::ROWS,
         tls::ROWS,
         route_rows(),
     ];

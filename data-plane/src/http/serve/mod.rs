@@ -29,6 +29,7 @@ use crate::http::drain::{DrainLevel, Member};
 use crate::http::exchange::{Bytes, Exchange, Response, Times, Upstream};
 use crate::http::headers::ClientFacts;
 use crate::http::manager::Manager;
+use crate::http::metadata::DynamicMetadata;
 use crate::http::pump::BoxedTask;
 use crate::http::reply::LocalReply;
 use crate::http::timer::Timer;
@@ -222,6 +223,7 @@ fn begin(head: Box<RequestHead>, cx: &ConnCx) -> BoxedTask {
         details: "".into(),
         error_type: None,
         trace: None,
+        metadata: DynamicMetadata::default(),
         upstream: Upstream::default(),
         response: Response { keep: cx.manager.manager.keeps, ..Response::default() },
         asked_path: None,
