@@ -50,6 +50,7 @@ families!(
     local_reply,
     paths,
     protocol,
+    rbac,
     redirects,
     retries,
     rewrites,

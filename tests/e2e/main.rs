@@ -9,6 +9,7 @@ mod http2_floods;
 mod http2_rules;
 mod listener_log;
 mod panics;
+mod rbac;
 mod registry;
 mod reload;
 mod retries;

@@ -13,6 +13,7 @@ pub mod h2_client;
 pub mod h2_frames;
 pub mod message;
 pub mod names;
+pub mod principals;
 pub mod proxy;
 pub mod servers;
 pub mod setup;

@@ -11,6 +11,7 @@
 
 pub mod fault;
 pub mod panic;
+pub mod rbac;
 mod router;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,7 @@ use crate::telemetry::stats::Registry;
 
 /// Every HTTP filter of this build but the router, in alphabetical order. The order of execution
 /// is the configuration's.
-pub static FILTERS: &[&dyn FilterKind] = &[&fault::Kind, &panic::Kind];
+pub static FILTERS: &[&dyn FilterKind] = &[&fault::Kind, &panic::Kind, &rbac::Kind];
 
 /// [`FILTERS`] and the router, as the configuration layer sees them.
 #[must_use]

@@ -117,6 +117,41 @@ impl Scope {
         }
     }
 
+    /// `rbac.[<rules prefix>.]` below a connection manager.
+    #[must_use]
+    pub fn rbac(&self, rules_prefix: &str) -> Self {
+        let below = self.join("rbac.");
+        if rules_prefix.is_empty() {
+            return below;
+        }
+        let prefix = clean(rules_prefix.strip_suffix('.').unwrap_or(rules_prefix));
+        // As Envoy's tags are: the first part is the tag, the rest stays in the name.
+        let (tag, rest) = prefix.split_once('.').unwrap_or((&prefix, ""));
+        let rest = if rest.is_empty() { String::new() } else { format!("{rest}.") };
+        below.tag_below(&format!("{prefix}."), &rest, ("rbac_http_prefix", tag))
+    }
+
+    /// `policy.<name>.` below what [`Scope::rbac`] gives.
+    #[must_use]
+    pub fn rbac_policy(&self, name: &str) -> Self {
+        let below = self.join("policy.");
+        if name.contains('.') {
+            // Envoy finds no tag in such a name.
+            return below.join(&format!("{name}."));
+        }
+        below.tag_below(&format!("{name}."), "", ("rbac_policy_name", name))
+    }
+
+    fn tag_below(&self, prefix: &str, family: &str, tag: (&'static str, &str)) -> Self {
+        let Self { prefix: above, family: family_above, tags } = self;
+        let own = (tag.0, Box::from(tag.1));
+        Self {
+            prefix: format!("{above}{prefix}").into(),
+            family: format!("{family_above}{family}").into(),
+            tags: std::iter::once(own).chain(tags.iter().cloned()).collect(),
+        }
+    }
+
     /// The same place, `part` deeper: `cluster.local.` with `http2.`.
     #[must_use]
     pub fn join(&self, part: &str) -> Self {
@@ -141,4 +176,32 @@ impl Scope {
 /// Envoy keeps `:` out of stat names.
 fn clean(name: &str) -> String {
     name.replace(':', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Prefix, family and tags of a place.
+    fn shown(scope: &Scope) -> String {
+        let tags: Vec<_> = scope.tags.iter().map(|(tag, value)| format!("{tag}={value}")).collect();
+        format!("{} {} {}", scope.prefix, scope.family, tags.join(","))
+    }
+
+    #[test]
+    fn verdicts_of_rbac_stand_where_envoys_do() {
+        let of = |rules: &str| Scope::http("in").rbac(rules);
+        let manager = "http_conn_manager_prefix=in";
+        assert_eq!(shown(&of("")), format!("http.in.rbac. http.rbac. {manager}"));
+        for rules in ["enf", "enf."] {
+            let tags = format!("rbac_http_prefix=enf,{manager}");
+            assert_eq!(shown(&of(rules)), format!("http.in.rbac.enf. http.rbac. {tags}"));
+        }
+        let policy = of("").rbac_policy("l1");
+        let tags = format!("rbac_policy_name=l1,{manager}");
+        assert_eq!(shown(&policy), format!("http.in.rbac.policy.l1. http.rbac.policy. {tags}"));
+        let dotted = of("").rbac_policy("c.d");
+        let name = "http.in.rbac.policy.c.d. http.rbac.policy.c.d.";
+        assert_eq!(shown(&dotted), format!("{name} {manager}"));
+    }
 }

@@ -4,6 +4,7 @@ mod cluster;
 mod fault;
 mod http;
 mod listener;
+mod rbac;
 mod route;
 mod server;
 mod ssl;
@@ -13,6 +14,7 @@ pub use cluster::{ClusterStat, HealthCheckStat, OutlierStat};
 pub use fault::{FaultClusterStat, FaultStat};
 pub use http::{Http1Stat, Http2Stat, HttpStat, HttpTracingStat, ListenerHttpStat, RouterStat};
 pub use listener::{AdminListenerStat, ListenerManagerStat, ListenerStat};
+pub use rbac::{RbacPolicyStat, RbacShadowStat, RbacStat};
 pub use route::RouteStat;
 pub use server::{
     ClusterManagerStat, FilesystemStat, OverloadActionStat, OverloadStat, RuntimeStat, ServerStat,
