@@ -122,7 +122,7 @@ start_control() {
     "${COMPOSE[@]}" start xds-server >>"$WORK/compose.log" 2>&1
   else
     spawn xds-server "$BIN/xds-server" --config "$MESH" --listen "127.0.0.1:$XDS_PORT" \
-      --admin "127.0.0.1:$XDS_ADMIN_PORT"
+      --admin "127.0.0.1:$XDS_ADMIN_PORT" --state "$WORK/state"
   fi
 }
 

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use xds_server::app::{Exposure, Options, Server};
+use xds_server::durable::Location;
 use xds_server::source::Source;
 use xds_server::support::Unsupported;
 
@@ -198,6 +199,8 @@ async fn start_backend(port: u16, version: &str) -> anyhow::Result<Part> {
 
 async fn start_control(ports: Ports, file: PathBuf) -> anyhow::Result<Part> {
     let options = Options {
+        // Beside the mesh file, in the folder that goes with the mesh.
+        store: Location::File(file.with_file_name("xds-server.redb")),
         source: Source::Mesh(file),
         listen: loopback(ports.xds),
         admin: loopback(ports.xds_admin),

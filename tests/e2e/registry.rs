@@ -103,3 +103,62 @@ fn instances_drain_and_an_outage_empties_nothing() {
         (acked() && ask() == (200, "two".to_owned())).then_some(())
     });
 }
+
+/// Killed at thirty points while instances register without a pause. Whatever was answered is there
+/// afterwards, and nothing is there that was never asked for.
+#[test]
+fn what_was_answered_outlives_a_kill() {
+    let mut server = XdsServer::start_mesh(&mesh(&["s".to_owned()]));
+    let mut answered: Vec<String> = Vec::new();
+    let mut asked = 0;
+    for round in 0..30_u64 {
+        let admin = server.admin;
+        let from = asked;
+        let (told, answers) = std::sync::mpsc::channel();
+        let client = std::thread::spawn(move || {
+            for n in from..65_000 {
+                let at = SocketAddr::from(([10, 1, 1, 1], n + 1));
+                let body = format!("{{\"address\": \"{}\", \"port\": {}}}", at.ip(), at.port());
+                let path = format!("/v1/registry/services/s/instances/i{n}");
+                let answer = client::send_json(admin, "PUT", &path, &body);
+                if !answer.is_ok_and(|answer| answer.status() == 201) {
+                    return n + 1;
+                }
+                let _ = told.send(format!("i{n}"));
+            }
+            65_000
+        });
+        // At least one, and then a few more of which the kill comes in the middle.
+        for _ in 0..=round % 7 {
+            answered.extend(answers.recv().ok());
+        }
+        server = server.killed_and_restarted();
+        asked = client.join().expect("the client ends");
+        answered.extend(answers.try_iter());
+        let list = client::get(server.admin, "/v1/registry/services/s/instances").expect("a list");
+        let list: serde_json::Value = serde_json::from_str(&list.text()).expect("JSON");
+        let list = list["instances"].as_array().expect("instances");
+        let there: Vec<&str> = list.iter().filter_map(|one| one["id"].as_str()).collect();
+        for id in &answered {
+            assert!(there.contains(&id.as_str()), "round {round}: {id} was answered");
+        }
+        let more = there.len() - answered.len();
+        assert!(more <= usize::try_from(round).unwrap_or(0) + 1, "one a kill may be in between");
+    }
+    println!("{} registrations answered in 30 lives", answered.len());
+}
+
+/// The control plane dies and comes back: the gateway keeps its endpoints, and a lease that its
+/// instance renews goes on.
+#[test]
+fn restart_of_the_control_plane_empties_nothing() {
+    let server = XdsServer::start_mesh(&mesh(&["s".to_owned()]));
+    let backend = backend("hello");
+    assert_eq!(register(&server, "s", "x", backend.address(), "15s"), 201);
+    let server = server.killed_and_restarted();
+    let proxy = Proxy::start(Kind::Ours, &setup::ads_bootstrap(server.xds, true));
+    let listener = proxy.listener("edge");
+    let answer = client::get(listener, "/s").expect("an answer");
+    assert_eq!((answer.status(), answer.text().as_str()), (200, "hello"));
+    assert_eq!(register(&server, "s", "x", backend.address(), "15s"), 200, "it is a renewal");
+}

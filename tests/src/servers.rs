@@ -46,7 +46,11 @@ impl XdsServer {
     }
 
     fn run(folder: TempDir, flag: &str, source: &Path) -> Self {
-        let child = proxy::spawn(command().arg(flag).arg(source), folder.path());
+        let mut command = command();
+        if flag == "--config" {
+            command.arg("--state").arg(folder.path());
+        }
+        let child = proxy::spawn(command.arg(flag).arg(source), folder.path());
         let (xds, admin) = wait::until("the addresses of xds-server", || {
             let log = fs::read_to_string(folder.path().join("stderr")).ok()?;
             let address = |key: &str| {
@@ -56,6 +60,20 @@ impl XdsServer {
             Some((address("xds")?, address("admin")?))
         });
         Self { child, folder, xds, admin }
+    }
+
+    /// Kills it as `kill -9` does and starts it anew, with the same files, on other ports.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    #[must_use]
+    pub fn killed_and_restarted(mut self) -> Self {
+        end(&mut self.child);
+        // Taken out, since a value that is dropped cannot be taken apart.
+        let empty = tempfile::tempdir().expect("a folder");
+        let folder = std::mem::replace(&mut self.folder, empty);
+        let file = folder.path().join("mesh.yaml");
+        Self::run(folder, "--config", &file)
     }
 
     /// Lets it refuse these resources at its start: its exit code and what it wrote to stderr.

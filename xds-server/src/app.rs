@@ -23,6 +23,8 @@ use crate::api::instances::Instances;
 use crate::check::Problem;
 use crate::clock::Instant;
 use crate::compose::Composer;
+use crate::durable::journal::Journal;
+use crate::durable::{Disk, Location};
 use crate::metrics::{Metrics, Reload};
 use crate::registry::{self, Registry};
 use crate::service;
@@ -58,6 +60,8 @@ pub struct Options {
     pub exposure: Exposure,
     /// What to make of what only our own data plane does not support.
     pub unsupported: Unsupported,
+    /// Where what is registered outlives the server; a folder of resources has nothing to keep.
+    pub store: Location,
     /// How long clients may take to end when the server stops.
     pub shutdown_grace: Duration,
 }
@@ -74,6 +78,7 @@ impl Options {
             admin: any,
             exposure: Exposure::LoopbackOnly,
             unsupported: Unsupported::Warned,
+            store: Location::Memory,
             shutdown_grace: Duration::from_secs(5),
         }
     }
@@ -168,7 +173,7 @@ impl Server {
         };
         let addresses = Addresses { xds: local(&xds)?, admin: local(&admin)? };
         let metrics = Arc::new(Metrics::new().map_err(StartError::Run)?);
-        let registry = registry::shared();
+        let registry = open_registry(&options).await.map_err(StartError::Run)?;
         let mut composer = Composer::new(loaded, registry.clone());
         metrics.set_revision(1);
         let shared = Shared {
@@ -254,6 +259,21 @@ impl Server {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// The registry with what the store has of it.
+async fn open_registry(options: &Options) -> anyhow::Result<Arc<Registry>> {
+    if matches!(options.source, Source::Resources { .. }) {
+        return Ok(Arc::default());
+    }
+    let location = options.store.clone();
+    let opening = tokio::task::spawn_blocking(move || {
+        let disk = Disk::open(&location)?;
+        let book = registry::restored(&disk)?;
+        let journal = Journal::spawn(disk, location).context("no thread for the store")?;
+        Ok(Arc::new(Registry::new(book, Some(journal))))
+    });
+    opening.await.context("opening the store failed")?
 }
 
 fn check_exposure(options: &Options) -> Result<(), StartError> {

@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{ADMIN, Exposure, LISTEN, Options, Server, StartError};
 use crate::check::Problem;
+use crate::durable::Location;
 use crate::share::Node;
 use crate::snapshot::Resource;
 use crate::source::{Empty, Source};
@@ -57,6 +58,12 @@ struct Serve {
     /// Address of the status pages
     #[arg(long, value_name = "ADDR", default_value = ADMIN)]
     admin: SocketAddr,
+    /// File that keeps what is registered, or 'memory' [default: in the state folder]
+    #[arg(long, value_name = "PATH", conflicts_with = "resources")]
+    store: Option<String>,
+    /// State folder [default: $STATE_DIRECTORY, $XDG_STATE_HOME/gomesh or ~/.local/state/gomesh]
+    #[arg(long, value_name = "DIR", conflicts_with = "resources")]
+    state: Option<PathBuf>,
     /// Serve anyone who reaches an address beyond loopback
     #[arg(long)]
     insecure: bool,
@@ -102,6 +109,12 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn serve(flags: Serve) -> ExitCode {
+    let Some(store) = store(&flags) else {
+        eprintln!(
+            "xds-server: no state folder in the environment; --state DIR or --store is needed"
+        );
+        return ExitCode::from(CONFIG);
+    };
     let source = match (flags.config, flags.resources) {
         (Some(file), _) => Source::Mesh(file),
         (None, Some(folder)) => {
@@ -120,6 +133,7 @@ async fn serve(flags: Serve) -> ExitCode {
         admin: flags.admin,
         exposure,
         unsupported: if flags.strict { Unsupported::Refused } else { Unsupported::Warned },
+        store,
         shutdown_grace: Duration::from_secs(flags.shutdown_grace_s),
     };
     let server = match Server::start(options).await {
@@ -134,6 +148,18 @@ async fn serve(flags: Serve) -> ExitCode {
             eprintln!("xds-server: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Where the store is; a folder of resources has none.
+fn store(flags: &Serve) -> Option<Location> {
+    if flags.resources.is_some() {
+        return Some(Location::Memory);
+    }
+    match (&flags.store, &flags.state) {
+        (Some(store), _) => Some(Location::parse(store)),
+        (None, Some(folder)) => Some(Location::in_folder(folder)),
+        (None, None) => Location::standard(|name| std::env::var(name).ok()),
     }
 }
 

@@ -26,7 +26,7 @@ impl Composer {
     /// Composes that with what the registry has; its services are the registry's from now on.
     #[must_use]
     pub fn new(loaded: Loaded, registry: Arc<Registry>) -> Self {
-        let mut composer = Self { loaded, registry, made: HashMap::new() };
+        let composer = Self { loaded, registry, made: HashMap::new() };
         composer.announce();
         composer
     }
@@ -38,7 +38,7 @@ impl Composer {
         self.announce();
     }
 
-    fn announce(&mut self) {
+    fn announce(&self) {
         let services = self.loaded.services.clone();
         self.registry.set_services(services.discovered, services.written);
     }
@@ -122,7 +122,7 @@ routes:
         loaded
     }
 
-    fn register(registry: &Registry, id: &str, port: u16, version: &str, health: Health) {
+    async fn register(registry: &Registry, id: &str, port: u16, version: &str, health: Health) {
         let spec = Spec {
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             labels: [("version".to_owned(), version.to_owned())].into(),
@@ -131,7 +131,7 @@ routes:
             ttl: std::time::Duration::from_secs(15),
             health,
         };
-        registry.register("a", id, spec, Keeper::Renewals).unwrap();
+        registry.register("a", id, spec, Keeper::Renewals).await.unwrap();
     }
 
     fn endpoints(shares: &[Share], cluster: &str) -> (Arc<Resource>, Vec<(String, i32)>) {
@@ -148,19 +148,19 @@ routes:
         (found, list.collect())
     }
 
-    #[test]
-    fn instances_appear_in_the_clusters_that_their_labels_fit() {
+    #[tokio::test]
+    async fn instances_appear_in_the_clusters_that_their_labels_fit() {
         let registry = Arc::new(Registry::default());
         let mut composer = Composer::new(loaded(MESH), registry.clone());
         assert_eq!(endpoints(&composer.shares(), "a").1, []);
-        register(&registry, "x", 1, "v1", Health::Passing);
-        register(&registry, "y", 2, "v2", Health::Warning);
+        register(&registry, "x", 1, "v1", Health::Passing).await;
+        register(&registry, "y", 2, "v2", Health::Warning).await;
         let shares = composer.shares();
         let both = [("v1", HealthStatus::Healthy), ("v2", HealthStatus::Degraded)];
         let both = both.map(|(zone, health)| (zone.to_owned(), health as i32));
         assert_eq!(endpoints(&shares, "a").1, both);
         assert_eq!(endpoints(&shares, "a/v1").1, both[..1]);
-        registry.deregister("a", "x", "").unwrap();
+        registry.deregister("a", "x", "").await.unwrap();
         let after = composer.shares();
         let draining = ("v1".to_owned(), HealthStatus::Draining as i32);
         assert_eq!(endpoints(&after, "a/v1").1, [draining]);
@@ -168,8 +168,8 @@ routes:
         assert!(Arc::ptr_eq(&before, &after), "nothing else is made anew");
     }
 
-    #[test]
-    fn what_is_made_is_canonical_and_both_proxies_take_it() {
+    #[tokio::test]
+    async fn what_is_made_is_canonical_and_both_proxies_take_it() {
         let registry = Arc::new(Registry::default());
         let mut composer = Composer::new(loaded(MESH), registry.clone());
         for port in 1..=50u16 {
@@ -179,7 +179,8 @@ routes:
                 port,
                 ["v1", "v2", ""][port as usize % 3],
                 Health::Critical,
-            );
+            )
+            .await;
         }
         let any = &endpoints(&composer.shares(), "a").0.any.clone();
         let bytes = canonical(&proto::descriptors(), &any.type_url, any.value.clone());
@@ -188,11 +189,11 @@ routes:
         assert_eq!(support::objections(any), support::Objections::default());
     }
 
-    #[test]
-    fn other_file_keeps_the_instances() {
+    #[tokio::test]
+    async fn other_file_keeps_the_instances() {
         let registry = Arc::new(Registry::default());
         let mut composer = Composer::new(loaded(MESH), registry.clone());
-        register(&registry, "x", 1, "v1", Health::Passing);
+        register(&registry, "x", 1, "v1", Health::Passing).await;
         composer.replace(loaded(&MESH.replace("path: /1", "path: /2")));
         assert_eq!(endpoints(&composer.shares(), "a/v1").1.len(), 1);
     }

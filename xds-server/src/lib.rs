@@ -2,7 +2,7 @@
 //!
 //! Layers, each using only those to its right:
 //! `main → app → {service, admin, api} → {session, store, compose, registry} →
-//! {translate, snapshot} → intent`.
+//! {translate, snapshot, durable} → intent`.
 //! What an operator writes ends at `translate`; Envoy's messages begin there. A library first:
 //! no process-wide state, so that many servers can run in one process.
 
@@ -15,6 +15,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod compose;
+pub mod durable;
 pub mod intent;
 pub mod metrics;
 pub mod references;

@@ -25,6 +25,8 @@ pub enum Kind {
     Forbidden,
     /// Not in this version, or not in this mode.
     NotBuilt,
+    /// Not now; to be tried again.
+    Unavailable,
 }
 
 /// One value that is not what it must be.
@@ -74,6 +76,7 @@ impl Error {
             Kind::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Kind::Forbidden => StatusCode::FORBIDDEN,
             Kind::NotBuilt => StatusCode::NOT_IMPLEMENTED,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -87,6 +90,7 @@ impl From<Error> for Status {
             Kind::Exhausted | Kind::TooLarge => Code::ResourceExhausted,
             Kind::Forbidden => Code::PermissionDenied,
             Kind::NotBuilt => Code::Unimplemented,
+            Kind::Unavailable => Code::Unavailable,
         };
         Self::new(code, error.message)
     }

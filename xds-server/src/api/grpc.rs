@@ -39,7 +39,7 @@ impl Service for RegistryService {
         &self,
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
-        let (given, _) = self.instances.register(request.into_inner(), Keeper::Renewals)?;
+        let (given, _) = self.instances.register(request.into_inner(), Keeper::Renewals).await?;
         Ok(Response::new(given))
     }
 
@@ -47,14 +47,14 @@ impl Service for RegistryService {
         &self,
         request: Request<RenewRequest>,
     ) -> Result<Response<RenewResponse>, Status> {
-        Ok(Response::new(self.instances.renew(request.get_ref())?))
+        Ok(Response::new(self.instances.renew(request.get_ref()).await?))
     }
 
     async fn deregister(
         &self,
         request: Request<DeregisterRequest>,
     ) -> Result<Response<DeregisterResponse>, Status> {
-        Ok(Response::new(self.instances.deregister(request.get_ref())?))
+        Ok(Response::new(self.instances.deregister(request.get_ref()).await?))
     }
 
     async fn list_instances(
@@ -102,7 +102,7 @@ impl Lease {
                 }
             };
             let answer = match message {
-                Ok(Some(message)) => self.take(message),
+                Ok(Some(message)) => self.take(message).await,
                 Ok(None) => break StreamEnd::Finished,
                 Err(_) => break StreamEnd::Lost,
             };
@@ -113,11 +113,11 @@ impl Lease {
             }
         };
         if let Some((service, id, lease)) = &self.held {
-            self.instances.end(service, id, lease, end);
+            self.instances.end(service, id, lease, end).await;
         }
     }
 
-    fn take(&mut self, message: LeaseRequest) -> Result<LeaseResponse, Error> {
+    async fn take(&mut self, message: LeaseRequest) -> Result<LeaseResponse, Error> {
         let LeaseRequest { mut service, mut id, registration } = message;
         if let Some((held_service, held_id, _)) = &self.held {
             for (name, path, held) in
@@ -137,7 +137,7 @@ impl Lease {
             Some((_, _, lease)) => Keeper::SameStream(lease.as_str().into()),
             None => Keeper::NewStream,
         };
-        let (given, _) = self.instances.register(request, keeper)?;
+        let (given, _) = self.instances.register(request, keeper).await?;
         self.held = Some((service, id, given.lease_id.clone()));
         Ok(LeaseResponse { lease_id: given.lease_id })
     }

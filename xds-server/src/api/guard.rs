@@ -84,17 +84,18 @@ mod tests {
 
     #[test]
     fn writes_of_other_origins_and_forms_are_refused() {
-        let json = (header::CONTENT_TYPE, "application/json; charset=utf-8");
+        let typed = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
+        let with = |more| [typed[0].clone(), more];
         let own = (header::ORIGIN, "http://localhost:19000");
         for (method, host, headers, want) in [
-            (Method::PUT, "127.0.0.1:19000", &[json.clone()][..], 200),
-            (Method::PUT, "[::1]:19000", &[json.clone()], 200),
-            (Method::PUT, "localhost:19000", &[json.clone(), own.clone()], 200),
-            (Method::PUT, "127.0.0.1:19000", &[json.clone(), own], 403),
-            (Method::PUT, "localhost", &[json.clone(), (header::ORIGIN, "null")], 403),
-            (Method::PUT, "evil.example:19000", &[json.clone()], 403),
-            (Method::PUT, "127.0.0.1.evil.example", &[json.clone()], 403),
-            (Method::PUT, "", &[json], 403),
+            (Method::PUT, "127.0.0.1:19000", &typed[..], 200),
+            (Method::PUT, "[::1]:19000", &typed, 200),
+            (Method::PUT, "localhost:19000", &with(own.clone()), 200),
+            (Method::PUT, "127.0.0.1:19000", &with(own), 403),
+            (Method::PUT, "localhost", &with((header::ORIGIN, "null")), 403),
+            (Method::PUT, "evil.example:19000", &typed, 403),
+            (Method::PUT, "127.0.0.1.evil.example", &typed, 403),
+            (Method::PUT, "", &typed, 403),
             (Method::PUT, "localhost", &[(header::CONTENT_TYPE, "text/plain")], 415),
             (Method::POST, "localhost", &[], 415),
             (Method::DELETE, "localhost", &[], 200),

@@ -44,7 +44,7 @@ impl Instances {
     ///
     /// # Errors
     /// What is wrong with the request.
-    pub fn register(
+    pub async fn register(
         &self,
         request: RegisterRequest,
         keeper: Keeper,
@@ -61,7 +61,7 @@ impl Instances {
         let (Some(spec), true) = (spec, problems.is_empty()) else {
             return Err(Error::invalid(problems));
         };
-        let given = registry.register(&request.service, &request.id, spec, keeper);
+        let given = registry.register(&request.service, &request.id, spec, keeper).await;
         let Registered { lease, until, created } = given.map_err(refused)?;
         let expires_at = until.map(wall_clock).unwrap_or_default();
         Ok((RegisterResponse { lease_id: lease.to_string(), expires_at }, created))
@@ -71,10 +71,10 @@ impl Instances {
     ///
     /// # Errors
     /// What is wrong with the request.
-    pub fn renew(&self, request: &RenewRequest) -> Result<RenewResponse, Error> {
+    pub async fn renew(&self, request: &RenewRequest) -> Result<RenewResponse, Error> {
         let registry = self.registry()?;
         let RenewRequest { service, id, lease_id } = request;
-        let renewed = registry.renew(service, id, lease_id).map_err(refused)?;
+        let renewed = registry.renew(service, id, lease_id).await.map_err(refused)?;
         let expires_at = renewed.until.map(wall_clock).unwrap_or_default();
         Ok(RenewResponse { lease_id: renewed.lease.to_string(), expires_at })
     }
@@ -83,9 +83,13 @@ impl Instances {
     ///
     /// # Errors
     /// What is wrong with the request.
-    pub fn deregister(&self, request: &DeregisterRequest) -> Result<DeregisterResponse, Error> {
+    pub async fn deregister(
+        &self,
+        request: &DeregisterRequest,
+    ) -> Result<DeregisterResponse, Error> {
         let registry = self.registry()?;
-        let removed_at = registry.deregister(&request.service, &request.id, "").map_err(refused)?;
+        let DeregisterRequest { service, id } = request;
+        let removed_at = registry.deregister(service, id, "").await.map_err(refused)?;
         Ok(DeregisterResponse { removed_at: wall_clock(removed_at) })
     }
 
@@ -100,12 +104,12 @@ impl Instances {
     }
 
     /// The stream that was that lease has ended, properly or not.
-    pub fn end(&self, service: &str, id: &str, lease: &str, end: StreamEnd) {
+    pub async fn end(&self, service: &str, id: &str, lease: &str, end: StreamEnd) {
         let Some(registry) = &self.registry else { return };
         match end {
             StreamEnd::Finished => {
                 // Refused where another lease is in force by now: nothing is to be done then.
-                let _ = registry.deregister(service, id, lease);
+                let _ = registry.deregister(service, id, lease).await;
             }
             StreamEnd::Lost => registry.lose(service, id, lease),
         }
@@ -134,6 +138,7 @@ fn refused(refusal: Refusal) -> Error {
         Refusal::UnknownService(_) | Refusal::UnknownInstance { .. } => Kind::NotFound,
         Refusal::NotDiscovered(_) | Refusal::OtherLease(_) | Refusal::Drains(_) => Kind::Conflict,
         Refusal::TooMany(..) => Kind::Exhausted,
+        Refusal::NotStored(_) => Kind::Unavailable,
     };
     Error::new(kind, refusal.to_string())
 }
@@ -284,14 +289,14 @@ mod tests {
         Instances::new(Some(Arc::new(registry)))
     }
 
-    fn register(service: &str, id: &str, registration: Registration) -> Result<bool, Error> {
+    async fn register(service: &str, id: &str, registration: Registration) -> Result<bool, Error> {
         let (service, id) = (service.to_owned(), id.to_owned());
         let request = RegisterRequest { service, id, registration: Some(registration) };
-        handlers().register(request, Keeper::Renewals).map(|(_, created)| created)
+        handlers().register(request, Keeper::Renewals).await.map(|(_, created)| created)
     }
 
-    #[test]
-    fn wrong_values_are_named_with_the_rule_all_at_once() {
+    #[tokio::test]
+    async fn wrong_values_are_named_with_the_rule_all_at_once() {
         let error = register(
             "a",
             "x/y",
@@ -306,7 +311,7 @@ mod tests {
                 check: None,
             },
         );
-        let error = error.expect_err("is refused");
+        let error = error.await.expect_err("is refused");
         assert_eq!(error.status(), 422);
         let paths: Vec<_> = error.problems.iter().map(|problem| problem.path.as_str()).collect();
         let want = ["id", "address", "port", "weight", "zone", "labels.k", "state", "ttl"];
@@ -314,30 +319,30 @@ mod tests {
         assert!(error.message.contains("port: got '70000'; must be 1 to 65535"), "{error:?}");
     }
 
-    #[test]
-    fn what_does_not_fit_the_mesh_is_refused_by_name() {
-        assert_eq!(register("a", "1", registration()), Ok(true));
-        let error = register("c", "1", registration()).expect_err("no such service");
+    #[tokio::test]
+    async fn what_does_not_fit_the_mesh_is_refused_by_name() {
+        assert_eq!(register("a", "1", registration()).await, Ok(true));
+        let error = register("c", "1", registration()).await.expect_err("no such service");
         assert_eq!((error.kind, error.status().as_u16()), (Kind::NotFound, 404));
-        let error = register("b", "1", registration()).expect_err("has endpoints");
+        let error = register("b", "1", registration()).await.expect_err("has endpoints");
         assert_eq!((error.kind, error.status().as_u16()), (Kind::Conflict, 409));
         assert!(error.message.contains("discover: registry"), "{error:?}");
     }
 
-    #[test]
-    fn what_is_not_built_says_so() {
+    #[tokio::test]
+    async fn what_is_not_built_says_so() {
         let check = Some(proto::control::v1::Check { http: "/".into() });
-        let error = register("a", "1", Registration { check, ..registration() });
+        let error = register("a", "1", Registration { check, ..registration() }).await;
         assert_eq!(error.expect_err("not built").status(), 501);
         let list = Instances::new(None).list(&ListInstancesRequest::default());
         assert_eq!(list.expect_err("no registry").status(), 501);
     }
 
-    #[test]
-    fn addresses_that_nobody_can_connect_to_are_refused() {
+    #[tokio::test]
+    async fn addresses_that_nobody_can_connect_to_are_refused() {
         for address in ["0.0.0.0", "::", "224.0.0.1", "", "10.0.0.1:80", "localhost"] {
             let registration = Registration { address: address.into(), ..registration() };
-            let error = register("a", "1", registration).expect_err(address);
+            let error = register("a", "1", registration).await.expect_err(address);
             assert_eq!(error.problems[0].path, "address");
         }
     }

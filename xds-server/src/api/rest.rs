@@ -82,7 +82,7 @@ async fn register(
 ) -> Result<Response, Error> {
     let registration: Registration = read(&headers, body).await?;
     let request = RegisterRequest { service, id, registration: Some(registration) };
-    let (given, created) = instances.register(request, Keeper::Renewals)?;
+    let (given, created) = instances.register(request, Keeper::Renewals).await?;
     Ok(json(if created { StatusCode::CREATED } else { StatusCode::OK }, &given))
 }
 
@@ -94,14 +94,15 @@ async fn renew(
 ) -> Result<Response, Error> {
     let request: RenewRequest = read(&headers, body).await?;
     let request = RenewRequest { service, id, ..request };
-    Ok(json(StatusCode::OK, &instances.renew(&request)?))
+    Ok(json(StatusCode::OK, &instances.renew(&request).await?))
 }
 
 async fn deregister(
     State(instances): State<Instances>,
     Path((service, id)): Path<(String, String)>,
 ) -> Result<Response, Error> {
-    Ok(json(StatusCode::OK, &instances.deregister(&DeregisterRequest { service, id })?))
+    let request = DeregisterRequest { service, id };
+    Ok(json(StatusCode::OK, &instances.deregister(&request).await?))
 }
 
 /// The forms of a body.

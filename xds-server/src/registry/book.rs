@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::record;
 use crate::clock::{self, Instant};
+use crate::durable::Write;
 use crate::snapshot::version_of;
 
 /// How long an instance drains before it is removed.
@@ -163,6 +165,9 @@ pub enum Refusal {
     /// It drains.
     #[error("the instance '{0}' drains; register it again to keep it")]
     Drains(String),
+    /// It holds, but only in memory so far.
+    #[error("in force, but not stored yet: {0}")]
+    NotStored(String),
     /// A limit.
     #[error("at most {0} instances {1}")]
     TooMany(usize, &'static str),
@@ -182,6 +187,8 @@ pub struct Book {
     /// Counts changes of what is served.
     changes: u64,
     leases: u64,
+    /// Instances of which the store does not have the newest.
+    unwritten: Vec<Key>,
 }
 
 #[derive(Debug, Default)]
@@ -383,6 +390,23 @@ impl Book {
         }
     }
 
+    /// An instance that the store has, as it comes back after a restart.
+    pub fn restore(&mut self, service: &str, id: &str, instance: Instance) {
+        self.put(service, id, Some(instance));
+        self.unwritten.clear();
+    }
+
+    /// What the store does not have yet, from now on taken for written.
+    #[must_use]
+    pub fn take_unwritten(&mut self) -> Vec<Write> {
+        let keys = std::mem::take(&mut self.unwritten);
+        let write = |(service, id): Key| {
+            let record = self.find(&service, &id).map(record::encode);
+            Write::Instance { service: service.to_string(), id: id.to_string(), record }
+        };
+        keys.into_iter().map(write).collect()
+    }
+
     fn find(&self, service: &str, id: &str) -> Option<&Instance> {
         self.services.get(service)?.instances.get(id)
     }
@@ -449,9 +473,13 @@ impl Book {
         let old = self.find(service, id);
         let served = |instance: &Instance| (instance.spec.clone(), instance.health());
         let changed = old.map(served) != new.as_ref().map(served);
+        let differs = !record::same(old, new.as_ref());
         let (was_there, deadline) = (old.is_some(), old.and_then(Instance::deadline));
         if let Some(at) = deadline {
             self.deadlines.remove(&(at, key.clone()));
+        }
+        if differs {
+            self.unwritten.push(key.clone());
         }
         self.instances += usize::from(new.is_some());
         self.instances -= usize::from(was_there);

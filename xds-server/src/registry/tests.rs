@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::durable::Location;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -214,15 +215,51 @@ async fn changes_wake_and_renewals_do_not() {
     let registry = Registry::default();
     registry.set_services(["a".to_owned()].into(), BTreeSet::new());
     let mut watch = registry.watch();
-    registry.register("a", "x", spec(1), Keeper::Renewals).unwrap();
+    registry.register("a", "x", spec(1), Keeper::Renewals).await.unwrap();
     assert!(watch.has_changed().unwrap());
     watch.mark_unchanged();
     tokio::time::advance(5 * SECOND).await;
-    registry.register("a", "x", spec(1), Keeper::Renewals).unwrap();
+    registry.register("a", "x", spec(1), Keeper::Renewals).await.unwrap();
     assert!(!watch.has_changed().unwrap());
     let due = registry.sweep().expect("a lease ends some time");
     tokio::time::advance(due - clock::now()).await;
     registry.sweep();
     assert!(watch.has_changed().unwrap());
     assert_eq!(registry.list(Some("a"))[0].instance.health(), Health::Critical);
+}
+
+#[test]
+fn restart_gives_everyone_one_more_lease() {
+    let disk = Disk::open(&Location::Memory).unwrap();
+    let mut bench = Bench::new();
+    bench.register("stream", Keeper::NewStream);
+    let given = bench.renewals("x");
+    for id in ["lost", "drained", "gone"] {
+        bench.register(id, Keeper::NewStream);
+    }
+    let leases: Vec<_> =
+        bench.book.list("a").into_iter().map(|l| (l.id, l.instance.lease)).collect();
+    let lease = |wanted: &str| leases.iter().find(|(id, _)| id == wanted).unwrap().1.clone();
+    bench.book.lose("a", "lost", &lease("lost"), bench.now);
+    bench.book.deregister("a", "drained", "", bench.now).unwrap();
+    disk.commit(&bench.book.take_unwritten()).unwrap();
+    bench.book.deregister("a", "gone", "", bench.now).unwrap();
+    for _ in 0..10 {
+        bench.now += SECOND;
+        bench.book.sweep(bench.now);
+    }
+    disk.commit(&bench.book.take_unwritten()).unwrap();
+
+    let mut again = Bench::new();
+    again.book = restored(&disk).unwrap();
+    again.book.set_services(["a".to_owned()].into(), BTreeSet::new());
+    again.now = clock::now();
+    assert_eq!(again.seen(), "lost:Critical stream:Passing x:Passing");
+    assert_eq!(again.book.take_unwritten(), [], "the store has it all");
+    let renewed = again.book.renew("a", "x", &given.lease, again.now).unwrap();
+    assert_eq!(renewed.lease, given.lease, "a lease outlives the process");
+    again.pass(16);
+    assert_eq!(again.seen(), "lost:Critical stream:Critical x:Critical", "nobody renewed");
+    again.pass(60);
+    assert_eq!(again.seen(), "(lost:Critical) (stream:Critical) (x:Critical)");
 }
