@@ -40,6 +40,7 @@ families!(
     access_log_types,
     admin,
     connection,
+    cors,
     errors,
     fault,
     forwarded,

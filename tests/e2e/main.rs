@@ -3,6 +3,7 @@
 //! One file a theme. What only Envoy can tell right from wrong stands in `differential`.
 
 mod bad_input;
+mod cors;
 mod drain;
 mod http1_attacks;
 mod http2_floods;

@@ -20,9 +20,6 @@ use super::error::{At, Problems, Reason};
 use super::resource::ParseCx;
 use super::{field, verdict};
 
-/// Rows of the table of supported fields.
-pub type Fields = &'static [PolicyRow<'static>];
-
 /// Parses the configuration of one extension.
 pub trait ExtensionParser: Sync {
     /// Canonical name, such as `envoy.filters.http.router`.
@@ -39,7 +36,7 @@ pub trait ExtensionParser: Sync {
     /// Which fields of its messages it honours, and which it accepts without effect: what
     /// `super::support` holds for the messages of `config`. A message without a row is refused as
     /// soon as one of its fields is set.
-    fn fields(&self) -> Fields {
+    fn fields(&self) -> &'static [PolicyRow<'static>] {
         &[]
     }
 

@@ -33,6 +33,20 @@ pub struct LocalReply {
     pub error_type: Option<ErrorType>,
     /// gRPC status where it does not follow from the HTTP status.
     pub grpc_status: Option<u32>,
+    /// Whether it is shaped as answers of our own are.
+    pub shape: Shape,
+}
+
+/// How an answer becomes a response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// As it is: a filter's own response (Envoy's `encodeHeaders` of a filter on the request's
+    /// side). Neither `local_reply_config` nor the route's header changes touch it, and gRPC gets
+    /// its HTTP status.
+    AsIs,
+    /// As a local reply (`sendLocalReply`).
+    #[default]
+    Local,
 }
 
 impl LocalReply {
@@ -48,6 +62,7 @@ impl LocalReply {
             flags: ResponseFlags::default(),
             error_type: None,
             grpc_status: None,
+            shape: Shape::Local,
         }
     }
 

@@ -37,7 +37,9 @@ pub(super) fn rest_matches(matcher: &RouteMatcher, input: &RouteInput<'_>) -> bo
         && cookies_match(&matcher.cookies, input.headers)
 }
 
-fn fraction_holds(fraction: &RuntimeFraction, random: u64, runtime: &dyn RuntimeKeys) -> bool {
+/// Whether a share of requests holds one, by its random number.
+#[must_use]
+pub fn fraction_holds(fraction: &RuntimeFraction, random: u64, runtime: &dyn RuntimeKeys) -> bool {
     let written = (fraction.numerator, fraction.denominator);
     let (numerator, denominator) = runtime.fraction(&fraction.key).unwrap_or(written);
     random % u64::from(denominator.max(1)) < u64::from(numerator)
@@ -110,7 +112,8 @@ fn value_holds(test: &HeaderTest, value: &[u8]) -> bool {
 }
 
 /// All values of a field, joined with commas; only several values cost an allocation.
-fn joined<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<Cow<'h, [u8]>> {
+#[must_use]
+pub fn joined<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<Cow<'h, [u8]>> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?.as_bytes();
     let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };

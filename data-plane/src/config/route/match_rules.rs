@@ -41,7 +41,10 @@ fn case(ignore: bool) -> Case {
 }
 
 /// Parses a repeated field, keeping the problems of all elements.
-pub(super) fn each<T, U>(
+///
+/// # Errors
+/// Those of its elements.
+pub fn each<T, U>(
     list: Vec<T>,
     name: &'static str,
     parse: impl Fn(T) -> Result<U, Problems>,

@@ -9,6 +9,7 @@
 //! As in Envoy a reply of any filter passes the response side of *all* filters of the chain; it is
 //! a return value and never a call, so nothing is re-entered.
 
+pub mod cors;
 pub mod fault;
 pub mod panic;
 pub mod rbac;
@@ -33,7 +34,7 @@ use crate::telemetry::stats::Registry;
 
 /// Every HTTP filter of this build but the router, in alphabetical order. The order of execution
 /// is the configuration's.
-pub static FILTERS: &[&dyn FilterKind] = &[&fault::Kind, &panic::Kind, &rbac::Kind];
+pub static FILTERS: &[&dyn FilterKind] = &[&cors::Kind, &fault::Kind, &panic::Kind, &rbac::Kind];
 
 /// [`FILTERS`] and the router, as the configuration layer sees them.
 #[must_use]

@@ -12,7 +12,7 @@ use crate::codec::{BodyPart, Downstream, Outgoing, ResetCode, ResponseHead};
 use crate::http::error::{ProxyError, ResponseStage};
 use crate::http::filter::{Emit, PartStep, Parts, ResponseStep, Wake};
 use crate::http::pipeline;
-use crate::http::reply::LocalReply;
+use crate::http::reply::{LocalReply, ReplyFor, Shape};
 use crate::http::router::UpstreamEvent;
 
 impl RequestTask {
@@ -112,9 +112,16 @@ impl RequestTask {
         self.ex.details = reply.details.clone();
         self.ex.error_type = self.ex.error_type.or(reply.error_type);
         self.ex.response.local = true;
-        let (mut head, body) =
-            self.ex.manager.shape_reply(reply, self.reply_for, &self.head, &self.ex);
-        self.router.finish_reply(&mut head, &self.head, &self.ex);
+        let (head, body) = match reply.shape {
+            Shape::AsIs => reply.into_response(ReplyFor::Plain),
+            Shape::Local => {
+                let manager = &self.ex.manager;
+                let (mut head, body) =
+                    manager.shape_reply(reply, self.reply_for, &self.head, &self.ex);
+                self.router.finish_reply(&mut head, &self.head, &self.ex);
+                (head, body)
+            }
+        };
         let body = ResponseBody::Local(Some(body).filter(|b| !b.is_empty()));
         self.pass_response_head(self.filters.len(), head, body, down);
     }

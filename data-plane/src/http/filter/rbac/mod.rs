@@ -22,7 +22,7 @@ use http::StatusCode;
 
 use crate::codec::RequestHead;
 use crate::config::error::Problems;
-use crate::config::extension::{Body, ExtensionConfig, ExtensionParser, Fields, message};
+use crate::config::extension::{Body, ExtensionConfig, ExtensionParser, PolicyRow, message};
 use crate::config::resource::ParseCx;
 use crate::http::exchange::Exchange;
 use crate::http::filter::{FilterCx, FilterFactory, FilterKind, HttpFilter, Step};
@@ -54,7 +54,7 @@ impl ExtensionParser for Kind {
         Some(OVERRIDE)
     }
 
-    fn fields(&self) -> Fields {
+    fn fields(&self) -> &'static [PolicyRow<'static>] {
         config::ROWS
     }
 

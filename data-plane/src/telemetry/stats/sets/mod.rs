@@ -1,6 +1,7 @@
 //! The name tables, one file a subject. Names and kinds are those that Envoy 1.40 prints.
 
 mod cluster;
+mod cors;
 mod fault;
 mod http;
 mod listener;
@@ -11,6 +12,7 @@ mod ssl;
 mod xds;
 
 pub use cluster::{ClusterStat, HealthCheckStat, OutlierStat};
+pub use cors::CorsStat;
 pub use fault::{FaultClusterStat, FaultStat};
 pub use http::{Http1Stat, Http2Stat, HttpStat, HttpTracingStat, ListenerHttpStat, RouterStat};
 pub use listener::{AdminListenerStat, ListenerManagerStat, ListenerStat};
