@@ -48,6 +48,7 @@ families!(
     http2,
     limits,
     listener_log,
+    local_ratelimit,
     local_reply,
     paths,
     protocol,

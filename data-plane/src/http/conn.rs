@@ -1,7 +1,9 @@
 //! Facts about one downstream connection.
 
-use std::cell::{Cell, OnceCell};
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -11,6 +13,10 @@ use crate::base::clock::{self, Instant};
 use crate::codec::Version;
 use crate::telemetry::flags::ResponseFlags;
 use crate::tls::peer::CertificateFacts;
+
+/// Most things that filters keep for one connection; the oldest, which belongs to a configuration
+/// long gone, makes room.
+const KEPT_MAX: usize = 64;
 
 /// An end of a downstream connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +46,8 @@ pub struct ConnInfo {
     pub record: ConnRecord,
     /// It is to close after the response at hand.
     closes: Cell<bool>,
+    /// What filters keep as long as it lives.
+    kept: RefCell<Vec<Rc<dyn Any>>>,
 }
 
 /// What became of a connection; its codec writes it, and it is read when the connection is over.
@@ -95,8 +103,8 @@ impl ConnInfo {
     #[must_use]
     pub fn new(id: u64, remote: Peer, local: Peer, transport: Transport) -> Self {
         let (accepted, closes) = (clock::now(), Cell::new(false));
-        let record = ConnRecord::default();
-        Self { id, remote, local, transport, accepted, tls: None, record, closes }
+        let (record, kept) = (ConnRecord::default(), RefCell::default());
+        Self { id, remote, local, transport, accepted, tls: None, record, closes, kept }
     }
 
     /// The version of HTTP that ALPN agreed on.
@@ -114,6 +122,21 @@ impl ConnInfo {
     #[must_use]
     pub const fn closes_after(&self) -> bool {
         self.closes.get()
+    }
+
+    /// What a filter keeps for the connection: what `is` tells among things of its type, or else
+    /// what is made now.
+    pub fn keep<T: Any>(&self, is: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> Rc<T> {
+        let mut kept = self.kept.borrow_mut();
+        let known = kept.iter().find_map(|one| Rc::clone(one).downcast().ok().filter(|t| is(t)));
+        known.unwrap_or_else(|| {
+            let made = Rc::new(make());
+            if kept.len() == KEPT_MAX {
+                kept.remove(0);
+            }
+            kept.push(Rc::<T>::clone(&made));
+            made
+        })
     }
 
     /// The client's IP address, if it has one.

@@ -22,6 +22,7 @@ pub mod metadata;
 pub mod names;
 pub mod pipeline;
 pub mod pump;
+pub mod rate_limit;
 pub mod reply;
 pub mod request_id;
 pub mod router;

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use smallvec::SmallVec;
 
 use crate::codec::{ProtocolError, RequestHead, ResponseHead, Version};
+use crate::config::header_mutation::AppendAction;
 use crate::http::error::{ErrorKind, ProxyError, ResponseStage, protocol_details};
 use crate::telemetry::flags::ResponseFlags;
 use crate::telemetry::metrics::ErrorType;
@@ -25,6 +26,8 @@ pub struct LocalReply {
     pub content_type: Option<HeaderValue>,
     /// Headers besides.
     pub headers: SmallVec<[(HeaderName, HeaderValue); 1]>,
+    /// Headers that a filter sets when all others, those of the route included, are there.
+    pub late_headers: Vec<(HeaderName, HeaderValue, AppendAction)>,
     /// `%RESPONSE_CODE_DETAILS%`.
     pub details: Cow<'static, str>,
     /// `%RESPONSE_FLAGS%`.
@@ -58,6 +61,7 @@ impl LocalReply {
             body: body.into(),
             content_type: None,
             headers: SmallVec::new(),
+            late_headers: Vec::new(),
             details: Cow::Borrowed(details),
             flags: ResponseFlags::default(),
             error_type: None,

@@ -137,12 +137,58 @@ fn queries_match(matchers: &[QueryMatcher], path: &[u8]) -> bool {
     let query = query_of(path);
     matchers.iter().all(|matcher| {
         let value = parameter(query, matcher.name.as_bytes());
-        match &matcher.test {
-            QueryTest::Absent => value.is_none(),
-            QueryTest::Present => value.is_some(),
-            QueryTest::Text(test) => value.is_some_and(|value| test.is_match(&value)),
-        }
+        query_holds(&matcher.test, value.as_deref())
     })
+}
+
+fn query_holds(test: &QueryTest, value: Option<&[u8]>) -> bool {
+    match test {
+        QueryTest::Absent => value.is_none(),
+        QueryTest::Present => value.is_some(),
+        QueryTest::Text(test) => value.is_some_and(|value| test.is_match(value)),
+    }
+}
+
+/// Whether all conditions on the query hold, its escapes taken out first: what the rules of rate
+/// limits look at, other than routes.
+#[must_use]
+pub fn unescaped_queries_match(matchers: &[QueryMatcher], path: &[u8]) -> bool {
+    matchers
+        .iter()
+        .all(|matcher| query_holds(&matcher.test, query_parameter(path, &matcher.name).as_deref()))
+}
+
+/// The first value of a query parameter, with the escapes (`%20`) of names and values taken out.
+#[must_use]
+pub fn query_parameter<'p>(path: &'p [u8], name: &str) -> Option<Cow<'p, [u8]>> {
+    query_of(path).split(|&b| b == b'&').find_map(|pair| {
+        let equals = pair.iter().position(|&b| b == b'=');
+        let (key, value) = equals.map_or((pair, &b""[..]), |at| (&pair[..at], &pair[at + 1..]));
+        let found = !pair.is_empty() && *unescaped(key) == *name.as_bytes();
+        found.then(|| unescaped(value))
+    })
+}
+
+/// What is no escape stays as it is.
+fn unescaped(value: &[u8]) -> Cow<'_, [u8]> {
+    if !value.contains(&b'%') {
+        return Cow::Borrowed(value);
+    }
+    let digit = |at: usize| value.get(at).and_then(|b| char::from(*b).to_digit(16));
+    let (mut out, mut at) = (Vec::with_capacity(value.len()), 0);
+    while let Some(&byte) = value.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(u8::try_from(high * 16 + low).unwrap_or(b'%'));
+                at += 3;
+            }
+            _ => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// What stands between `?` and a fragment.

@@ -23,7 +23,10 @@ mod tests;
 mod weighted;
 
 pub use input::{NoRuntime, RouteInput, RuntimeKeys};
-pub use matching::{fraction_holds, header_matches, joined, response_matches};
+pub use matching::{
+    fraction_holds, header_matches, joined, query_parameter, response_matches,
+    unescaped_queries_match,
+};
 pub use redirect::{RedirectRequest, location, location_of_tls_redirect};
 pub use rewrite::{
     OriginalHeaders, RequestFields, RewrittenPath, append_forwarded_host, path_before_query,

@@ -58,19 +58,33 @@ impl HeaderEdits {
             headers.remove(name);
         }
         for addition in &self.add {
-            let value = match &addition.value {
-                Value::Static(value) => value.clone(),
-                Value::Format(format) => {
-                    let Ok(value) = HeaderValue::from_maybe_shared(render(format, headers)) else {
-                        continue;
-                    };
-                    value
-                }
-            };
-            if !value.is_empty() || addition.empty == EmptyValue::Keep {
+            if let Some(value) = addition.value(render, headers) {
                 put(headers, &addition.name, value, addition.action, self.side);
             }
         }
+    }
+
+    /// What would be added to fields that are not there yet.
+    pub fn additions(
+        &self,
+        render: &mut Render<'_>,
+    ) -> Vec<(HeaderName, HeaderValue, AppendAction)> {
+        let none = HeaderMap::new();
+        let add = self.add.iter();
+        add.filter_map(|a| Some((a.name.clone(), a.value(render, &none)?, a.action))).collect()
+    }
+}
+
+impl Addition {
+    /// Nothing where the value may not stand in a header, or is empty and not kept.
+    fn value(&self, render: &mut Render<'_>, headers: &HeaderMap) -> Option<HeaderValue> {
+        let value = match &self.value {
+            Value::Static(value) => value.clone(),
+            Value::Format(format) => {
+                HeaderValue::from_maybe_shared(render(format, headers)).ok()?
+            }
+        };
+        (!value.is_empty() || self.empty == EmptyValue::Keep).then_some(value)
     }
 }
 

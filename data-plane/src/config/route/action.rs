@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::rate_limit::RateLimitRule;
 use super::{FilterOverrides, HeaderChanges, HeaderRef, RetryPolicy};
 use crate::base::names::ClusterName;
 use crate::base::pattern::Substitution;
@@ -62,6 +63,17 @@ pub struct Forward {
     pub metadata_match: Metadata,
     /// `upgrade_configs`.
     pub upgrades: RouteUpgrades,
+    /// `rate_limits`.
+    pub rate_limits: RouteRateLimits,
+}
+
+/// By what filters that limit rates tell the requests of a route apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteRateLimits {
+    /// `rate_limits`.
+    pub rules: Vec<RateLimitRule>,
+    /// `include_vh_rate_limits`: the virtual host's count too.
+    pub include_virtual_host: bool,
 }
 
 /// What a route says about upgrades (`RouteAction.upgrade_configs`).

@@ -12,11 +12,12 @@ use proto::google::protobuf::Duration as PbDuration;
 use super::action::WeightedTarget;
 use super::match_rules::{each, parse_header_ref, parse_substitution};
 use super::parse::{HeaderLists, Scope, parse_headers, parse_overrides};
+use super::rate_limit::parse_rate_limits;
 use super::retry::parse_retry_policy;
 use super::{
     Action, ClusterSpecifier, ClusterWeight, DirectResponse, Forward, HashPolicy, HashSource,
     HostRewrite, MaxStreamDuration, PathRewrite, Priority, Redirect, RedirectPath, RedirectScheme,
-    RouteTimeout, WeightedClusters, upgrade_rules,
+    RouteRateLimits, RouteTimeout, WeightedClusters, upgrade_rules,
 };
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::{data_source, field, metadata};
@@ -66,6 +67,9 @@ fn parse_forward(route: pb::RouteAction, scope: Scope<'_>) -> Result<Forward, Pr
     let priority = all.keep(parse_priority(route.priority));
     let hashes = all.keep(each(route.hash_policy, "hash_policy", parse_hash_policy));
     let upgrades = all.keep(upgrade_rules::parse(route.upgrade_configs));
+    let rate_limits = all.keep(parse_rate_limits(route.rate_limits));
+    #[expect(deprecated, reason = "it is still sent")]
+    let of_host = field::flag(route.include_vh_rate_limits, false);
     all.finish()?;
     Ok(Forward {
         cluster: cluster.ok_or(Reason::Missing)?,
@@ -81,6 +85,10 @@ fn parse_forward(route: pb::RouteAction, scope: Scope<'_>) -> Result<Forward, Pr
         hash_policies: hashes.unwrap_or_default().into_iter().flatten().collect(),
         metadata_match: metadata::parse(route.metadata_match),
         upgrades: upgrades.unwrap_or_default(),
+        rate_limits: RouteRateLimits {
+            rules: rate_limits.unwrap_or_default(),
+            include_virtual_host: of_host,
+        },
     })
 }
 

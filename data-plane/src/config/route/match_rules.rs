@@ -186,7 +186,7 @@ pub fn parse_header_ref(name: &str) -> HeaderRef {
     }
 }
 
-fn parse_query(message: pb::QueryParameterMatcher) -> Result<QueryMatcher, Problems> {
+pub(super) fn parse_query(message: pb::QueryParameterMatcher) -> Result<QueryMatcher, Problems> {
     use pb::query_parameter_matcher::QueryParameterMatchSpecifier as S;
     let test = match message.query_parameter_match_specifier {
         None | Some(S::PresentMatch(true)) => QueryTest::Present,

@@ -12,6 +12,7 @@ mod action_rules;
 pub mod match_rules;
 pub mod matcher;
 mod parse;
+pub mod rate_limit;
 mod retry;
 pub mod support;
 #[cfg(test)]
@@ -25,7 +26,7 @@ use http::HeaderName;
 pub use action::{
     Action, ClusterSpecifier, ClusterWeight, ConnectMode, DirectResponse, Forward, HashPolicy,
     HashSource, HostRewrite, MaxStreamDuration, PathRewrite, Priority, Redirect, RedirectPath,
-    RedirectScheme, RouteTimeout, RouteUpgrade, RouteUpgrades, WeightedClusters,
+    RedirectScheme, RouteRateLimits, RouteTimeout, RouteUpgrade, RouteUpgrades, WeightedClusters,
 };
 pub use matcher::{
     CookieMatcher, HeaderMatcher, HeaderRef, HeaderTest, PathMatcher, QueryMatcher, QueryTest,
@@ -33,6 +34,7 @@ pub use matcher::{
 };
 
 pub use parse::{DIRECT_RESPONSE_BYTES_MAX, parse};
+pub use rate_limit::{Absent, RateLimitAction, RateLimitRule};
 pub use retry::{BackOff, RateLimitedBackOff, ResetFormat, RetryNames, RetryOn, RetryPolicy};
 
 use super::extension::FilterOverride;
@@ -193,6 +195,8 @@ pub struct VirtualHostConfig {
     pub retry: Option<Arc<RetryPolicy>>,
     /// `include_is_timeout_retry_header`.
     pub timeout_retry_header: bool,
+    /// `rate_limits`: what filters that limit rates tell requests apart by.
+    pub rate_limits: Vec<RateLimitRule>,
     /// Most body bytes that one request may hold back.
     pub buffer_limit: BufferLimit,
     /// `metadata`.

@@ -12,6 +12,7 @@ use proto::google::protobuf::Any;
 
 use super::action_rules::parse_action;
 use super::match_rules::{parse_header_matchers, parse_match};
+use super::rate_limit::parse_rate_limits;
 use super::retry::parse_retry_policy;
 use super::{
     AttemptCount, BufferLimit, Domain, FilterOverrides, HeaderChanges, HeaderOrder, HostPort,
@@ -108,6 +109,7 @@ fn parse_virtual_host(
     let retry = host.retry_policy.map(parse_retry_policy).transpose().at("retry_policy");
     let retry = all.keep(retry).flatten();
     let virtual_clusters = all.keep(parse_virtual_clusters(host.virtual_clusters));
+    let rate_limits = all.keep(parse_rate_limits(host.rate_limits));
     let mut routes = Vec::with_capacity(host.routes.len());
     for (i, route) in host.routes.into_iter().enumerate() {
         routes.extend(all.keep(parse_route(route, scope).at_index("routes", i)));
@@ -131,6 +133,7 @@ fn parse_virtual_host(
         },
         retry: retry.map(Arc::new),
         timeout_retry_header: host.include_is_timeout_retry_header,
+        rate_limits: rate_limits.unwrap_or_default(),
         buffer_limit: BufferLimit {
             per_request_bytes: host.per_request_buffer_limit_bytes.map(|value| value.value),
             body_bytes: host.request_body_buffer_limit.map(|value| value.value),

@@ -33,6 +33,7 @@ fn rows() -> Vec<PolicyRow<'static>> {
         matcher::ROWS,
         tls::ROWS,
         route_rows(),
+        super::route::rate_limit::ROWS,
     ];
     parts.concat()
 }

@@ -11,6 +11,7 @@
 
 pub mod cors;
 pub mod fault;
+pub mod local_ratelimit;
 pub mod panic;
 pub mod rbac;
 mod router;
@@ -34,7 +35,8 @@ use crate::telemetry::stats::Registry;
 
 /// Every HTTP filter of this build but the router, in alphabetical order. The order of execution
 /// is the configuration's.
-pub static FILTERS: &[&dyn FilterKind] = &[&cors::Kind, &fault::Kind, &panic::Kind, &rbac::Kind];
+pub static FILTERS: &[&dyn FilterKind] =
+    &[&cors::Kind, &fault::Kind, &local_ratelimit::Kind, &panic::Kind, &rbac::Kind];
 
 /// [`FILTERS`] and the router, as the configuration layer sees them.
 #[must_use]

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use smallvec::smallvec;
 
 use super::request::Passed;
@@ -14,6 +15,7 @@ use crate::http::filter::{Emit, PartStep, Parts, ResponseStep, Wake};
 use crate::http::pipeline;
 use crate::http::reply::{LocalReply, ReplyFor, Shape};
 use crate::http::router::UpstreamEvent;
+use crate::route::mutation;
 
 impl RequestTask {
     /// Moves the response's side as far as it goes; whether anything moved.
@@ -104,7 +106,7 @@ impl RequestTask {
     }
 
     /// An answer of our own: forward motion stops, and it passes the response side of all filters.
-    pub(super) fn reply<D: Downstream>(&mut self, reply: LocalReply, down: &mut D) {
+    pub(super) fn reply<D: Downstream>(&mut self, mut reply: LocalReply, down: &mut D) {
         self.router.cancel(&mut self.ex);
         self.request = RequestSide::Done;
         self.deadlines.replied();
@@ -112,7 +114,8 @@ impl RequestTask {
         self.ex.details = reply.details.clone();
         self.ex.error_type = self.ex.error_type.or(reply.error_type);
         self.ex.response.local = true;
-        let (head, body) = match reply.shape {
+        let late = std::mem::take(&mut reply.late_headers);
+        let (mut head, body) = match reply.shape {
             Shape::AsIs => reply.into_response(ReplyFor::Plain),
             Shape::Local => {
                 let manager = &self.ex.manager;
@@ -122,6 +125,11 @@ impl RequestTask {
                 (head, body)
             }
         };
+        // What a gRPC client goes by is not a filter's to change.
+        let grpc = self.reply_for == ReplyFor::Grpc;
+        for (name, value, action) in late.into_iter().filter(|l| !grpc || l.0 != CONTENT_TYPE) {
+            mutation::put(&mut head.headers, &name, value, action, mutation::Side::Response);
+        }
         let body = ResponseBody::Local(Some(body).filter(|b| !b.is_empty()));
         self.pass_response_head(self.filters.len(), head, body, down);
     }

@@ -86,6 +86,16 @@ impl Scope {
         }
     }
 
+    /// `<stat_prefix>.http_local_rate_limit.`.
+    #[must_use]
+    pub fn local_rate_limit(stat_prefix: &str) -> Self {
+        Self {
+            prefix: format!("{}.http_local_rate_limit.", clean(stat_prefix)).into(),
+            family: "http_local_rate_limit.".into(),
+            tags: Box::new([("local_http_ratelimit_prefix", clean(stat_prefix).into())]),
+        }
+    }
+
     /// `<prefix>worker_<index>.`: `Scope::worker("server.", 0)`.
     #[must_use]
     pub fn worker(prefix: &str, index: u16) -> Self {

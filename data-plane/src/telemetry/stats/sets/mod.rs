@@ -5,6 +5,7 @@ mod cors;
 mod fault;
 mod http;
 mod listener;
+mod rate_limit;
 mod rbac;
 mod route;
 mod server;
@@ -16,6 +17,7 @@ pub use cors::CorsStat;
 pub use fault::{FaultClusterStat, FaultStat};
 pub use http::{Http1Stat, Http2Stat, HttpStat, HttpTracingStat, ListenerHttpStat, RouterStat};
 pub use listener::{AdminListenerStat, ListenerManagerStat, ListenerStat};
+pub use rate_limit::LocalRateLimitStat;
 pub use rbac::{RbacPolicyStat, RbacShadowStat, RbacStat};
 pub use route::RouteStat;
 pub use server::{
