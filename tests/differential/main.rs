@@ -41,6 +41,7 @@ families!(
     admin,
     connection,
     cors,
+    csrf,
     errors,
     fault,
     forwarded,

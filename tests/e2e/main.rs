@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cors;
+mod csrf;
 mod drain;
 mod http1_attacks;
 mod http2_floods;

@@ -10,6 +10,7 @@
 //! a return value and never a call, so nothing is re-entered.
 
 pub mod cors;
+pub mod csrf;
 pub mod fault;
 pub mod local_ratelimit;
 pub mod panic;
@@ -36,7 +37,7 @@ use crate::telemetry::stats::Registry;
 /// Every HTTP filter of this build but the router, in alphabetical order. The order of execution
 /// is the configuration's.
 pub static FILTERS: &[&dyn FilterKind] =
-    &[&cors::Kind, &fault::Kind, &local_ratelimit::Kind, &panic::Kind, &rbac::Kind];
+    &[&cors::Kind, &csrf::Kind, &fault::Kind, &local_ratelimit::Kind, &panic::Kind, &rbac::Kind];
 
 /// [`FILTERS`] and the router, as the configuration layer sees them.
 #[must_use]

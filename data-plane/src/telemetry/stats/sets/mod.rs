@@ -2,6 +2,7 @@
 
 mod cluster;
 mod cors;
+mod csrf;
 mod fault;
 mod http;
 mod listener;
@@ -14,6 +15,7 @@ mod xds;
 
 pub use cluster::{ClusterStat, HealthCheckStat, OutlierStat};
 pub use cors::CorsStat;
+pub use csrf::CsrfStat;
 pub use fault::{FaultClusterStat, FaultStat};
 pub use http::{Http1Stat, Http2Stat, HttpStat, HttpTracingStat, ListenerHttpStat, RouterStat};
 pub use listener::{AdminListenerStat, ListenerManagerStat, ListenerStat};
