@@ -4,6 +4,8 @@
 //! outcome, holds the place among the cluster's retries from a decision to the next, and keeps the
 //! request's body, within a limit, since only what was kept can be said twice.
 
+mod kept;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +21,7 @@ use crate::config::route::{
 use crate::http::error::{ErrorKind, ProxyError, Sent};
 use crate::http::names as n;
 use crate::route::{RouteInput, header_matches, response_matches};
+use kept::Kept;
 
 /// What an attempt came to.
 #[derive(Clone, Copy, Debug)]
@@ -63,13 +66,6 @@ impl AsRef<Limits> for Holder {
     fn as_ref(&self) -> &Limits {
         self.0.limits()
     }
-}
-
-/// The request's body as it was sent.
-#[derive(Debug, Default)]
-struct Kept {
-    parts: Vec<BodyPart>,
-    bytes: u64,
 }
 
 /// The retries of one request.
@@ -245,20 +241,17 @@ impl Retries {
     /// # Errors
     /// It is too much: nothing is tried again from here on.
     pub(super) fn keep(&mut self, part: &BodyPart) -> Result<(), TooMuch> {
-        if let BodyPart::Data(data) = part {
-            self.kept.bytes += data.len() as u64;
-            if self.limit.is_some_and(|limit| self.kept.bytes > limit) {
-                return Err(TooMuch);
-            }
+        let more = if let BodyPart::Data(data) = part { data.len() as u64 } else { 0 };
+        if self.limit.is_some_and(|limit| self.kept.bytes() + more > limit) {
+            return Err(TooMuch);
         }
-        // A copy of data shares its bytes.
-        self.kept.parts.push(part.clone());
+        self.kept.add(part);
         Ok(())
     }
 
     /// What was kept.
     pub(super) fn parts(&self) -> impl Iterator<Item = BodyPart> {
-        self.kept.parts.iter().cloned()
+        self.kept.parts()
     }
 }
 
@@ -283,23 +276,24 @@ fn grpc_condition(headers: &HeaderMap) -> Option<RetryOn> {
     }
 }
 
-/// When the upstream says that it may be asked again; the first header that says so counts.
+/// When the upstream says that it may be asked again: the first header with a time that is within
+/// the bounds counts, as in Envoy.
 fn reset_after(
     rules: &RateLimitedBackOff,
     headers: &HeaderMap,
     now: SystemTime,
 ) -> Option<Duration> {
-    let said = rules.headers.iter().find_map(|(name, format)| {
+    rules.headers.iter().find_map(|(name, format)| {
         let number: u64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
-        match format {
-            ResetFormat::Seconds => Some(Duration::from_secs(number)),
+        let said = match format {
+            ResetFormat::Seconds => Duration::from_secs(number),
             ResetFormat::UnixTimestamp => {
                 let now = now.duration_since(UNIX_EPOCH).ok()?.as_secs();
-                number.checked_sub(now).map(Duration::from_secs)
+                Duration::from_secs(number.checked_sub(now)?)
             }
-        }
-    })?;
-    (!said.is_zero() && said <= rules.max).then_some(said)
+        };
+        (!said.is_zero() && said <= rules.max).then_some(said)
+    })
 }
 
 /// A part of a time, in whole milliseconds; never all of it.

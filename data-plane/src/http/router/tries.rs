@@ -227,11 +227,11 @@ impl Router {
             }
             _ => return false,
         };
-        if matches!(tried, Tried::Answered(_)) {
-            tries.per_try_timer = None;
-            tries.per_try = None;
-        }
         if !tries.decide(tried, ex) {
+            if matches!(tried, Tried::Answered(_)) {
+                // The limit is one of an attempt's head, and this head is the client's.
+                tries.per_try = None;
+            }
             return false;
         }
         if let Some(attempt) = self.attempt.take() {
