@@ -145,5 +145,42 @@ fn a_proxy_may_move_and_its_backend_may_get_another_name() {
     wait::until("the end of the old port", || client::get(ports.proxy, "/").err());
     wait::until("a word", || proxy.stderr().contains("configuration read again").then_some(()));
     let clusters = proxy.admin("/clusters").expect("a page").text();
-    assert!(clusters.contains("other::") && !clusters.contains("backend::"), "{clusters}");
+    assert!(clusters.contains("::observability_name::other\n"), "{clusters}");
+}
+
+#[test]
+fn another_name_for_the_backend_costs_a_kept_connection_nothing() {
+    let backend = Backend::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("proxy.yaml");
+    let ports = Ports::free();
+    replace(&file, &ports.text(backend.address()));
+    let proxy = start(&file);
+    let mut kept = client::Connection::open(ports.proxy).expect("a connection");
+    let mut ask = || {
+        kept.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").expect("a request");
+        kept.receive("GET").expect("a response").status()
+    };
+    assert_eq!(ask(), 200);
+    replace(&file, &ports.text(backend.address()).replace("name: backend", "name: other"));
+    wait::until("a word", || proxy.stderr().contains("configuration read again").then_some(()));
+    assert_eq!(ask(), 200);
+    let metrics = client::get(ports.proxy, "/metrics").expect("a response").text();
+    assert!(metrics.contains("\"other\"") && !metrics.contains("gomesh_backend"), "{metrics}");
+}
+
+/// The default host. A backend on 127.0.0.1 alone is found, whatever `localhost` is first.
+#[test]
+fn localhost_is_the_backend_on_ipv4_first() {
+    let backend = Backend::start();
+    backend.always(Reply::ok("four"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("proxy.yaml");
+    let ports = Ports::free();
+    let text = ports.text(backend.address());
+    replace(&file, &text.replace("host: 127.0.0.1, port: ", "host: localhost, port: "));
+    let proxy = start(&file);
+    assert_eq!(client::get(ports.proxy, "/").expect("a response").text(), "four");
+    let clusters = proxy.admin("/clusters").expect("a page").text();
+    assert!(clusters.contains("backend::127.0.0.1:"), "{clusters}");
 }

@@ -40,6 +40,7 @@ pub struct Proxy {
 #[serde(default, deny_unknown_fields)]
 pub struct Backend {
     /// Its name in metrics and logs.
+    #[serde(deserialize_with = "name")]
     pub name: String,
     /// Its address or name.
     pub host: String,
@@ -108,6 +109,15 @@ fn port<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
     text.trim().parse().map_err(|_| {
         serde::de::Error::custom(format!("port: got '{text}'; must be a number from 0 to 65535"))
     })
+}
+
+/// A name that can be shown.
+fn name<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.trim().is_empty() {
+        return Err(serde::de::Error::custom(format!("name: got '{text}'; must not be empty")));
+    }
+    Ok(text)
 }
 
 /// `250ms`, `5s`, `1.5s`, `2m`.
@@ -242,7 +252,7 @@ fn write_bootstrap(out: &mut String, zero: &ZeroConfig, builtin: bool) -> std::f
 }
 
 fn write_listener(out: &mut String, zero: &ZeroConfig, builtin: bool) -> std::fmt::Result {
-    let ZeroConfig { proxy, backend, timeouts, .. } = zero;
+    let ZeroConfig { proxy, timeouts, .. } = zero;
     let (metrics_route, panic_filter) = if builtin {
         (
             "              - {match: {path: /metrics}, route: {cluster: gomesh_admin}}\n",
@@ -277,14 +287,17 @@ http_connection_manager.v3.HttpConnectionManager
               domains: ['*']
               routes:
 {metrics_route}              - match: {{prefix: /}}
-                route: {{cluster: {name:?}, timeout: {request}}}
+                route: {{cluster: {CLUSTER}, timeout: {request}}}
 ",
         listen = address(&proxy.host, proxy.port),
         idle = seconds(timeouts.idle),
-        name = backend.name,
         request = seconds(timeouts.request),
     )
 }
+
+/// The cluster's name whatever the backend is called: a connection that began before a change of
+/// `backend.name` finds it still. Statistics, metrics and logs bear the backend's own name.
+const CLUSTER: &str = "gomesh_backend";
 
 fn write_backend(out: &mut String, zero: &ZeroConfig) -> std::fmt::Result {
     let ZeroConfig { backend, timeouts, .. } = zero;
@@ -292,11 +305,13 @@ fn write_backend(out: &mut String, zero: &ZeroConfig) -> std::fmt::Result {
     write!(
         out,
         "  clusters:
-  - name: {name:?}
+  - name: {CLUSTER}
+    alt_stat_name: {name:?}
     type: STRICT_DNS
+    dns_lookup_family: V4_PREFERRED
     connect_timeout: {connect}
     load_assignment:
-      cluster_name: {name:?}
+      cluster_name: {CLUSTER}
       endpoints:
       - lb_endpoints:
         - endpoint: {{address: {{socket_address: {{address: {host:?}, port_value: {port}}}}}}}

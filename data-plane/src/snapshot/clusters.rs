@@ -56,7 +56,7 @@ impl Snapshot {
                 "its hosts' certificates are not verified: its TLS context has no trusted_ca"
             );
         }
-        let service = self.manager_cx.metrics.service(name.as_str());
+        let service = self.manager_cx.metrics.service(config.stat_name());
         let cluster = Cluster::new(Arc::clone(config), &self.registry).counted_as(service);
         let cluster = Arc::new(cluster);
         // The new one's subscription comes first, so that a name both need is not dropped between.
