@@ -126,6 +126,14 @@ fn serve(args: Args) -> ExitCode {
         Err(error) => return refuse(&error),
     };
     recovery::install_hook();
+    // Before anything that takes time: a signal means the same while the configuration is read.
+    let (runtime, signals) = match Signals::with_runtime() {
+        Ok(both) => both,
+        Err(error) => {
+            eprintln!("cannot start the control runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let source = match (&args.config, &args.config_path, &args.config_yaml) {
         (None, None, None) => Source::ZeroConfig(None),
         (Some(file), None, None) => Source::ZeroConfig(Some(file.clone())),
@@ -169,7 +177,7 @@ fn serve(args: Args) -> ExitCode {
         setup.services = vec![zero.backend.name.clone()];
         announce(zero, args.config.as_deref());
     }
-    block_on(loaded, setup, short.file)
+    runtime.block_on(until_end(loaded, setup, short.file, signals))
 }
 
 /// The short form, where that is what is served.
@@ -255,42 +263,31 @@ fn announce(zero: &ZeroConfig, file: Option<&str>) {
     }
 }
 
-fn block_on(loaded: Loaded, setup: Setup, short: Option<ShortFile>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
+async fn until_end(
+    loaded: Loaded,
+    setup: Setup,
+    short: Option<ShortFile>,
+    mut signals: Signals,
+) -> ExitCode {
+    // A start may wait for names and files for as long as it was told to; a signal ends it.
+    let started = tokio::select! {
+        biased;
+        () = signals.ending() => return ExitCode::SUCCESS,
+        started = start::start(loaded, setup) => started,
+    };
+    let running = match started {
+        Ok(running) => running,
+        Err(start::StartError::Config(problems)) => {
+            eprintln!("{problems}");
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
         Err(error) => {
-            eprintln!("cannot start the control runtime: {error}");
+            eprintln!("{error}");
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(async {
-        let mut signals = match Signals::listen() {
-            Ok(signals) => signals,
-            Err(error) => {
-                eprintln!("cannot listen for signals: {error}");
-                return ExitCode::FAILURE;
-            }
-        };
-        // A start may wait for names and files for as long as it was told to; a signal ends it.
-        let started = tokio::select! {
-            started = start::start(loaded, setup) => started,
-            () = signals.ending() => return ExitCode::SUCCESS,
-        };
-        let running = match started {
-            Ok(running) => running,
-            Err(start::StartError::Config(problems)) => {
-                eprintln!("{problems}");
-                return ExitCode::from(BAD_CONFIGURATION);
-            }
-            Err(error) => {
-                eprintln!("{error}");
-                return ExitCode::FAILURE;
-            }
-        };
-        let _watching = short.as_ref().map(|short| short.watch(running.handle.clone()));
-        until_signal(running, signals, short.as_ref()).await
-    })
+    let _watching = short.as_ref().map(|short| short.watch(running.handle.clone()));
+    until_signal(running, signals, short.as_ref()).await
 }
 
 /// The signals that mean something (contracts §2).
@@ -302,6 +299,15 @@ struct Signals {
 }
 
 impl Signals {
+    /// The control runtime and its signals.
+    fn with_runtime() -> std::io::Result<(tokio::runtime::Runtime, Self)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let signals = Self::listen()?;
+        drop(entered);
+        Ok((runtime, signals))
+    }
+
     /// From now on none of them ends the process by itself.
     fn listen() -> std::io::Result<Self> {
         Ok(Self {

@@ -27,7 +27,9 @@ impl Control {
         if address(&loaded) != address(&self.parts.loaded) {
             return Err(refused(&"admin: its address changes only with a restart"));
         }
-        self.check_addresses(&loaded).map_err(|error| refused(&error))?;
+        self.check_addresses(&loaded).map_err(|error| {
+            refused(&format!("{error}; save the file again, or send SIGHUP, once it is free"))
+        })?;
         self.parts.loaded = loaded;
         self.parts.setup.shutdown_grace = shutdown_grace;
         let mut effects = Vec::new();
