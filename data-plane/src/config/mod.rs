@@ -21,6 +21,7 @@ pub mod http_manager;
 pub mod http_protocol;
 pub mod listener;
 pub mod metadata;
+pub mod path_template;
 pub mod resource;
 pub mod route;
 pub mod source;

@@ -1,25 +1,28 @@
 //! Which messages become rules: `RBAC` of the filter, and `RBACPerRoute`.
 //!
 //! Whatever restricts requests and is not built is refused by name: matchers
-//! (`xds.type.matcher.v3`), conditions in CEL, extensions, filter state.
+//! (`xds.type.matcher.v3`), conditions in CEL, extensions but path templates, filter state.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use proto::envoy::config::core::v3::TypedExtensionConfig;
 use proto::envoy::config::rbac::v3 as pb;
 use proto::envoy::config::route::v3::HeaderMatcher as PbHeaderMatcher;
 use proto::envoy::extensions::filters::http::rbac::v3 as filter;
+use proto::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig;
 use proto::envoy::r#type::matcher::v3::{PathMatcher, path_matcher};
 use proto::envoy::r#type::v3::Int32Range;
 use proto::rules::PolicyRow;
 
-use crate::base::pattern::StringMatcher;
+use crate::base::pattern::{Re2, StringMatcher};
 use crate::config::error::{At as _, Collector, Problems, Reason};
-use crate::config::field;
+use crate::config::resource::ParseCx;
 use crate::config::route::HeaderMatcher;
 use crate::config::route::match_rules::{parse_header_matcher, parse_string_matcher};
 use crate::config::value_matcher::{MetadataMatcher, parse_metadata_matcher};
+use crate::config::{extension, field, path_template};
 
 /// What the filter is to do, by the manager's chain or by a route.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,9 +135,13 @@ pub enum Condition {
     RouteMetadata(MetadataMatcher),
     /// `requested_server_name`.
     ServerName(StringMatcher),
+    /// `uri_template`: the whole path, without query and fragment.
+    UriTemplate(Re2),
     /// `url_path`: without query and fragment.
     UrlPath(StringMatcher),
 }
+
+const TEMPLATE: &str = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig";
 
 /// The fields that are built. A condition in CEL, a matcher and the like are not.
 pub(super) const ROWS: &[PolicyRow<'static>] = &[
@@ -168,9 +175,11 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "not_rule",
             "requested_server_name",
             "sourced_metadata",
+            "uri_template",
         ],
         &[],
     ),
+    (TEMPLATE, &["path_template"], &[]),
     ("envoy.config.rbac.v3.Permission.Set", &["rules"], &[]),
     (
         "envoy.config.rbac.v3.Principal",
@@ -196,12 +205,14 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
 ];
 
 /// The configuration of a chain's filter.
-pub(super) fn parse(message: filter::Rbac) -> Result<RbacConfig, Problems> {
+pub(super) fn parse(message: filter::Rbac, cx: &ParseCx<'_>) -> Result<RbacConfig, Problems> {
     field::refuse(message.matcher.is_some(), "matcher")?;
     field::refuse(message.shadow_matcher.is_some(), "shadow_matcher")?;
     let mut all = Collector::default();
-    let rules = all.keep(message.rules.map(parse_rules).transpose().at("rules"));
-    let shadow = all.keep(message.shadow_rules.map(parse_rules).transpose().at("shadow_rules"));
+    let rules = all.keep(message.rules.map(|rules| parse_rules(rules, cx)).transpose().at("rules"));
+    let shadow = all.keep(
+        message.shadow_rules.map(|rules| parse_rules(rules, cx)).transpose().at("shadow_rules"),
+    );
     all.finish()?;
     Ok(RbacConfig {
         keys: Keys::new(&message.rules_stat_prefix, "enforced"),
@@ -215,11 +226,14 @@ pub(super) fn parse(message: filter::Rbac) -> Result<RbacConfig, Problems> {
 }
 
 /// That of a route; without `rbac` there everything is allowed, as in Envoy.
-pub(super) fn parse_override(message: filter::RbacPerRoute) -> Result<RbacConfig, Problems> {
-    message.rbac.map(parse).transpose().at("rbac").map(Option::unwrap_or_default)
+pub(super) fn parse_override(
+    message: filter::RbacPerRoute,
+    cx: &ParseCx<'_>,
+) -> Result<RbacConfig, Problems> {
+    message.rbac.map(|rbac| parse(rbac, cx)).transpose().at("rbac").map(Option::unwrap_or_default)
 }
 
-fn parse_rules(message: pb::Rbac) -> Result<Rules, Problems> {
+fn parse_rules(message: pb::Rbac, cx: &ParseCx<'_>) -> Result<Rules, Problems> {
     let action = match field::enumeration::<pb::rbac::Action>(message.action, "action")? {
         pb::rbac::Action::Allow => Action::Allow,
         pb::rbac::Action::Deny => Action::Deny,
@@ -230,18 +244,19 @@ fn parse_rules(message: pb::Rbac) -> Result<Rules, Problems> {
     let mut all = Collector::default();
     let mut policies = Vec::with_capacity(named.len());
     for (name, policy) in named {
-        let parsed = parse_policy(&name, policy).at_key("policies", &name);
+        let parsed = parse_policy(&name, policy, cx).at_key("policies", &name);
         policies.extend(all.keep(parsed));
     }
     all.finish().map(|()| Rules { action, policies })
 }
 
-fn parse_policy(name: &str, message: pb::Policy) -> Result<Policy, Problems> {
+fn parse_policy(name: &str, message: pb::Policy, cx: &ParseCx<'_>) -> Result<Policy, Problems> {
     field::refuse(message.condition.is_some(), "condition")?;
     field::refuse(message.checked_condition.is_some(), "checked_condition")?;
     field::refuse(message.cel_config.is_some(), "cel_config")?;
     let mut all = Collector::default();
-    let permissions = all.keep(each(message.permissions, "permissions", parse_permission));
+    let permissions =
+        all.keep(each(message.permissions, "permissions", |one| parse_permission(one, cx)));
     let principals = all.keep(each(message.principals, "principals", parse_principal));
     all.finish()?;
     Ok(Policy {
@@ -264,15 +279,15 @@ fn each<T>(
     all.finish().map(|()| parsed)
 }
 
-fn parse_permission(message: pb::Permission) -> Result<Condition, Problems> {
+fn parse_permission(message: pb::Permission, cx: &ParseCx<'_>) -> Result<Condition, Problems> {
     use pb::permission::Rule as R;
     match field::required(message.rule, "rule")? {
-        R::AndRules(set) => {
-            each(set.rules, "rules", parse_permission).map(Condition::All).at("and_rules")
-        }
-        R::OrRules(set) => {
-            each(set.rules, "rules", parse_permission).map(Condition::Any).at("or_rules")
-        }
+        R::AndRules(set) => each(set.rules, "rules", |one| parse_permission(one, cx))
+            .map(Condition::All)
+            .at("and_rules"),
+        R::OrRules(set) => each(set.rules, "rules", |one| parse_permission(one, cx))
+            .map(Condition::Any)
+            .at("or_rules"),
         R::Any(_) => Ok(Condition::Always),
         R::Header(header) => parse_header(header),
         R::UrlPath(path) => parse_path(path),
@@ -286,14 +301,14 @@ fn parse_permission(message: pb::Permission) -> Result<Condition, Problems> {
             parse_metadata_matcher(matcher).map(Condition::Metadata).at("metadata")
         }
         R::NotRule(rule) => {
-            parse_permission(*rule).map(|rule| Condition::Not(Box::new(rule))).at("not_rule")
+            parse_permission(*rule, cx).map(|rule| Condition::Not(Box::new(rule))).at("not_rule")
         }
         R::RequestedServerName(name) => {
             parse_string_matcher(name).map(Condition::ServerName).at("requested_server_name")
         }
         R::SourcedMetadata(metadata) => parse_sourced(metadata).at("sourced_metadata"),
         R::Matcher(_) => refused("matcher"),
-        R::UriTemplate(_) => refused("uri_template"),
+        R::UriTemplate(extension) => parse_template(extension, cx).at("uri_template"),
     }
 }
 
@@ -340,6 +355,20 @@ fn parse_path(path: PathMatcher) -> Result<Condition, Problems> {
         None => Err(Reason::Missing.into()),
     };
     test.map(Condition::UrlPath).at("path").at("url_path")
+}
+
+fn parse_template(
+    extension: TypedExtensionConfig,
+    cx: &ParseCx<'_>,
+) -> Result<Condition, Problems> {
+    let any = field::required(extension.typed_config, "typed_config")?;
+    let opened = extension::open_checked(&any, cx).at("typed_config")?;
+    if opened.message != TEMPLATE {
+        return Err(extension::unknown("path matcher", &extension.name, &opened.message).into());
+    }
+    let config: UriTemplateMatchConfig = extension::message(&opened.body)?;
+    let template = path_template::parse(&config.path_template).map_err(Problems::from);
+    template.map(Condition::UriTemplate).at("path_template").at("typed_config")
 }
 
 /// Envoy: from 0 to 65536, and not empty.

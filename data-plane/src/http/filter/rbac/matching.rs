@@ -78,6 +78,7 @@ impl Condition {
                 let asked = asked.conn.tls.as_ref().map_or("", |tls| &*tls.server_name);
                 name.is_match(asked.as_bytes())
             }
+            Self::UriTemplate(template) => template.is_match(path_before_query(asked.request.path)),
             // A CONNECT has no path, and nothing matches it.
             Self::UrlPath(test) => {
                 let path = asked.request.path;

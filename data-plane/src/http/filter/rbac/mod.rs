@@ -58,16 +58,16 @@ impl ExtensionParser for Kind {
         config::ROWS
     }
 
-    fn parse(&self, body: &Body<'_>, _: &ParseCx<'_>) -> Result<ExtensionConfig, Problems> {
-        config::parse(message(body)?).map(|config| ExtensionConfig::new(MESSAGE, config))
+    fn parse(&self, body: &Body<'_>, cx: &ParseCx<'_>) -> Result<ExtensionConfig, Problems> {
+        config::parse(message(body)?, cx).map(|config| ExtensionConfig::new(MESSAGE, config))
     }
 
     fn parse_override(
         &self,
         body: &Body<'_>,
-        _: &ParseCx<'_>,
+        cx: &ParseCx<'_>,
     ) -> Result<ExtensionConfig, Problems> {
-        let config = config::parse_override(message(body)?)?;
+        let config = config::parse_override(message(body)?, cx)?;
         Ok(ExtensionConfig::new(OVERRIDE, config))
     }
 }

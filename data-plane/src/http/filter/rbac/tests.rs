@@ -10,6 +10,7 @@ use proto::text::ReadOptions;
 use super::config::{self, Rules};
 use super::denied;
 use super::matching::{Asked, Verdict};
+use crate::config::resource::ParseCx;
 use crate::http::conn::{ConnInfo, Peer, Transport};
 use crate::http::metadata::{DynamicMetadata, Told};
 use crate::route::{NoRuntime, RouteInput};
@@ -20,7 +21,7 @@ fn rules(yaml: &str) -> Rules {
     let text = format!("{{rules: {yaml}}}");
     let read = proto::text::parse::<Rbac>("rules.yaml", text.as_bytes(), &ReadOptions::default());
     let read = read.unwrap_or_else(|error| panic!("{error}"));
-    config::parse(read.message).expect("good rules").rules.expect("rules")
+    config::parse(read.message, &ParseCx::bare()).expect("good rules").rules.expect("rules")
 }
 
 fn with_permission(permission: &str) -> Rules {
