@@ -2,6 +2,7 @@
 //!
 //! One file a theme. What only Envoy can tell right from wrong stands in `differential`.
 
+mod accept;
 mod bad_input;
 mod cors;
 mod csrf;

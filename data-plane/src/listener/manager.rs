@@ -13,6 +13,7 @@ use socket2::Socket;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 
+use super::accept;
 use super::socket::{BindError, BindSpec, Held, SocketTable};
 use super::worker::{Acceptance, Command, WorkerHandle};
 use crate::base::names::ListenerName;
@@ -251,18 +252,21 @@ impl Listeners {
         let name = spec.name.clone();
         let handover = self.handover.clone();
         let pipe = matches!(spec.config.addresses.get(at)?.bind, BindAddress::Pipe(_));
+        let failed = |error| tracing::error!(listener = %spec.name, %error, "cannot accept");
         let task = if pipe {
-            let listener = UnixListener::from_std(socket.into()).ok()?;
+            let listener = UnixListener::from_std(socket.into()).map_err(failed).ok()?;
             task::spawn("accept", async move {
-                while let Ok((stream, _)) = listener.accept().await {
+                loop {
+                    let (stream, _) = accept::next(&name, || listener.accept()).await;
                     let Ok(stream) = stream.into_std() else { continue };
                     let _gone = handover.send((name.clone(), at, Socket::from(stream))).await;
                 }
             })
         } else {
-            let listener = TcpListener::from_std(socket.into()).ok()?;
+            let listener = TcpListener::from_std(socket.into()).map_err(failed).ok()?;
             task::spawn("accept", async move {
-                while let Ok((stream, _)) = listener.accept().await {
+                loop {
+                    let (stream, _) = accept::next(&name, || listener.accept()).await;
                     let Ok(stream) = stream.into_std() else { continue };
                     let _gone = handover.send((name.clone(), at, Socket::from(stream))).await;
                 }

@@ -4,6 +4,7 @@
 //! what is replaced. A [`worker`] accepts and serves; nothing is shared between workers while
 //! connections are served but atomics.
 
+mod accept;
 pub mod chain;
 mod connection;
 mod log;

@@ -23,14 +23,12 @@ use crate::http::conn::Peer;
 use crate::http::drain::{DrainLevel, DrainPlan, LocalDrain};
 use crate::http::serve::WorkerManager;
 use crate::http::worker::Worker;
+use crate::listener::accept;
 use crate::listener::connection::begin;
 use crate::snapshot::ListenerSpec;
 
 /// Spare read buffers that a worker keeps.
 pub const SPARE_BUFFERS: usize = 256;
-
-/// Pause after an accept failed for want of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the control runtime tells a worker.
 pub enum Command {
@@ -328,15 +326,8 @@ impl State {
         let local = Rc::clone(local);
         Some(task::spawn_local("accept", async move {
             loop {
-                match listener.accept().await {
-                    Ok((stream, remote)) => {
-                        begin_tcp(&worker, &global, &local, address, stream, remote);
-                    }
-                    Err(error) => {
-                        tracing::warn!(listener = %local.spec.name, %error, "accept failed");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                }
+                let (stream, remote) = accept::next(&local.spec.name, || listener.accept()).await;
+                begin_tcp(&worker, &global, &local, address, stream, remote);
             }
         }))
     }
