@@ -44,6 +44,14 @@ impl Task {
         }
     }
 
+    /// Ends it before its own end. What it holds is dropped by the time that [`Self::join`] returns
+    /// and perhaps not sooner.
+    pub fn abort(&self) {
+        if let Some(handle) = &self.handle {
+            handle.abort();
+        }
+    }
+
     /// Lets it run on by itself.
     pub fn detach(mut self) {
         self.handle = None;
@@ -52,9 +60,7 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        if let Some(handle) = &self.handle {
-            handle.abort();
-        }
+        self.abort();
     }
 }
 
@@ -122,6 +128,18 @@ mod tests {
         assert_eq!(task.name(), "waits");
         drop(task);
         assert!(gone.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_an_aborted_task_holds_is_gone_once_it_is_joined() {
+        let (alive, mut gone) = oneshot::channel::<()>();
+        let task = spawn("waits", async move {
+            let _alive = alive;
+            std::future::pending::<()>().await;
+        });
+        task.abort();
+        assert!(!task.join().await);
+        assert_eq!(gone.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     }
 
     #[tokio::test]

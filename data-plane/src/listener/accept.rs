@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::base::names::ListenerName;
+use crate::base::task::Task;
 
 /// Pause after an accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -23,5 +24,13 @@ where
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Ends tasks that accept; their sockets are closed when this returns.
+pub(super) async fn end(accepting: Vec<Task>) {
+    accepting.iter().for_each(Task::abort);
+    for task in accepting {
+        task.join().await;
     }
 }

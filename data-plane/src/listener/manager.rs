@@ -5,6 +5,7 @@
 //! leaves everything else as it is.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ struct Active {
     spec: Arc<ListenerSpec>,
     bound: Vec<(BindSpec, Option<SocketAddr>)>,
     /// Acceptors on this runtime, for sockets that all workers share.
-    _acceptors: Vec<Task>,
+    acceptors: Vec<Task>,
 }
 
 /// A listener as `/listeners` shows it.
@@ -99,20 +100,21 @@ impl Listeners {
         drain: DrainPlan,
     ) -> Result<(), BindError> {
         let (bound, mut per_worker, shared) = self.bind(&spec)?;
+        let (open, closed) = mpsc::channel(1);
         for (worker, sockets) in self.workers.iter().zip(per_worker.drain(..)) {
             let spec = Arc::clone(&spec);
-            worker.send(Command::Listen { spec, sockets, drain }).await;
+            let open = open.clone();
+            worker.send(Command::Listen { spec, sockets, drain, open }).await;
         }
+        drop(open);
         let acceptors = shared
             .into_iter()
             .filter_map(|(at, socket)| self.acceptor(&spec, at, socket))
             .collect();
         let name = spec.name.clone();
-        let active = Active { spec, bound, _acceptors: acceptors };
+        let active = Active { spec, bound, acceptors };
         if let Some(old) = self.active.insert(name.clone(), active) {
-            for (bind, _) in &old.bound {
-                self.sockets.release(&name, &bind.address);
-            }
+            self.give_up(&name, old.bound, old.acceptors, closed).await;
         }
         Ok(())
     }
@@ -120,10 +122,28 @@ impl Listeners {
     /// Stops accepting for a listener and closes its connections over `drain`.
     pub async fn remove(&mut self, name: &ListenerName, drain: DrainPlan) {
         let Some(old) = self.active.remove(name) else { return };
+        let (open, closed) = mpsc::channel(1);
         for worker in &self.workers {
-            worker.send(Command::Remove { listener: name.clone(), drain }).await;
+            let (listener, open) = (name.clone(), open.clone());
+            worker.send(Command::Remove { listener, drain, open }).await;
         }
-        for (bind, _) in &old.bound {
+        drop(open);
+        self.give_up(name, old.bound, old.acceptors, closed).await;
+    }
+
+    /// Gives addresses back that a listener had. They are held until nobody accepts there any more:
+    /// whoever judges an address would else take our own last copies of a socket for another
+    /// program's.
+    async fn give_up(
+        &mut self,
+        name: &ListenerName,
+        bound: Vec<(BindSpec, Option<SocketAddr>)>,
+        acceptors: Vec<Task>,
+        mut closed: mpsc::Receiver<Infallible>,
+    ) {
+        accept::end(acceptors).await;
+        let None = closed.recv().await;
+        for (bind, _) in &bound {
             self.sockets.release(name, &bind.address);
         }
     }
@@ -148,19 +168,29 @@ impl Listeners {
         if which == Which::Inbound && names.is_empty() {
             return;
         }
+        let (open, closed) = mpsc::channel(1);
         for worker in &self.workers {
-            let listeners = names.clone();
-            worker.send(Command::Drain { listeners, level, over, accept }).await;
+            let (listeners, open) = (names.clone(), open.clone());
+            worker.send(Command::Drain { listeners, level, over, accept, open }).await;
         }
+        drop(open);
         if accept == Acceptance::Stop {
-            let drained = |name: &ListenerName| names.is_empty() || names.contains(name);
-            for (name, active) in &mut self.active {
-                if drained(name) {
-                    active._acceptors.clear();
-                    for (bind, _) in active.bound.drain(..) {
-                        self.sockets.release(name, &bind.address);
-                    }
-                }
+            self.stop_accepting(&names, closed).await;
+        }
+    }
+
+    /// Gives up what the listeners of these names, or all, are bound to.
+    async fn stop_accepting(
+        &mut self,
+        names: &[ListenerName],
+        mut closed: mpsc::Receiver<Infallible>,
+    ) {
+        let None = closed.recv().await;
+        let drained = |name: &ListenerName| names.is_empty() || names.contains(name);
+        for (name, active) in self.active.iter_mut().filter(|(name, _)| drained(name)) {
+            accept::end(std::mem::take(&mut active.acceptors)).await;
+            for (bind, _) in active.bound.drain(..) {
+                self.sockets.release(name, &bind.address);
             }
         }
     }

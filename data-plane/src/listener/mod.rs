@@ -16,3 +16,6 @@ pub use manager::{BoundAddress, ListenerState, Listeners, Which};
 pub use worker::{
     Acceptance, GlobalConnections, SPARE_BUFFERS, WorkerHandle, WorkerSetup, spawn_worker,
 };
+
+#[cfg(test)]
+mod tests;

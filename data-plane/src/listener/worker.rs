@@ -30,6 +30,10 @@ use crate::snapshot::ListenerSpec;
 /// Spare read buffers that a worker keeps.
 pub const SPARE_BUFFERS: usize = 256;
 
+/// Kept by a worker for as long as it has sockets open that it is to close. Nothing is ever sent:
+/// the receiver hears that the last one was dropped, also where the worker is gone.
+pub(super) type StillOpen = mpsc::Sender<std::convert::Infallible>;
+
 /// What the control runtime tells a worker.
 pub enum Command {
     /// A connection that was accepted elsewhere.
@@ -50,6 +54,8 @@ pub enum Command {
         sockets: Vec<(usize, Socket)>,
         /// How the connections of the listener that it replaces are closed.
         drain: DrainPlan,
+        /// Until the sockets of the listener that it replaces are closed.
+        open: StillOpen,
     },
     /// Stop accepting for that listener, drain its connections.
     Remove {
@@ -57,6 +63,8 @@ pub enum Command {
         listener: ListenerName,
         /// How.
         drain: DrainPlan,
+        /// Until its sockets are closed.
+        open: StillOpen,
     },
     /// Drain connections; accepting goes on or stops.
     Drain {
@@ -68,6 +76,8 @@ pub enum Command {
         over: Duration,
         /// Whether new connections are still accepted.
         accept: Acceptance,
+        /// If they are not: until the sockets are closed.
+        open: StillOpen,
     },
     /// Tell how many connections there are.
     Count(oneshot::Sender<usize>),
@@ -227,14 +237,21 @@ impl State {
                     self.accepted(&listening.local, address, socket);
                 }
             }
-            Command::Listen { spec, sockets, drain } => self.listen(&spec, sockets, drain),
-            Command::Remove { listener, drain } => {
-                if let Some(old) = self.listeners.remove(&listener) {
-                    self.retire(old, drain);
+            Command::Listen { spec, sockets, drain, open } => {
+                if let Some(old) = self.listen(&spec, sockets) {
+                    self.retire(old, drain, open);
                 }
             }
-            Command::Drain { listeners, level, over, accept } => {
-                self.drain(&listeners, level, over, accept);
+            Command::Remove { listener, drain, open } => {
+                if let Some(old) = self.listeners.remove(&listener) {
+                    self.retire(old, drain, open);
+                }
+            }
+            Command::Drain { listeners, level, over, accept, open } => {
+                self.drain(&listeners, level, over);
+                if accept == Acceptance::Stop {
+                    self.stop_accepting(&listeners, open);
+                }
             }
             Command::Count(answer) => {
                 let now = self.listeners.values().map(|l| l.local.drain.active()).sum::<usize>();
@@ -246,12 +263,12 @@ impl State {
         true
     }
 
+    /// Serves a listener; the one that it replaces comes back.
     fn listen(
         &mut self,
         spec: &Arc<ListenerSpec>,
         sockets: Vec<(usize, Socket)>,
-        drain: DrainPlan,
-    ) {
+    ) -> Option<Listening> {
         let managers = spec
             .chains()
             .map(|chain| {
@@ -265,14 +282,11 @@ impl State {
             .into_iter()
             .filter_map(|(address, socket)| self.accept(&local, address, socket))
             .collect();
-        let listening = Listening { local, accepting };
-        if let Some(old) = self.listeners.insert(spec.name.clone(), listening) {
-            self.retire(old, drain);
-        }
+        self.listeners.insert(spec.name.clone(), Listening { local, accepting })
     }
 
-    fn retire(&mut self, old: Listening, drain: DrainPlan) {
-        drop(old.accepting);
+    fn retire(&mut self, old: Listening, drain: DrainPlan, open: StillOpen) {
+        close(old.accepting, open);
         if old.local.drain.active() == 0 {
             return;
         }
@@ -287,20 +301,13 @@ impl State {
         self.draining.push(old.local);
     }
 
-    fn drain(
-        &mut self,
-        names: &[ListenerName],
-        level: DrainLevel,
-        over: Duration,
-        accept: Acceptance,
-    ) {
-        for (name, listening) in &mut self.listeners {
-            if !names.is_empty() && !names.contains(name) {
-                continue;
-            }
-            if accept == Acceptance::Stop {
-                listening.accepting.clear();
-            }
+    fn stop_accepting(&mut self, names: &[ListenerName], open: StillOpen) {
+        let named = self.listeners.iter_mut().filter(|(name, _)| is_meant(names, name));
+        close(named.flat_map(|(_, listening)| listening.accepting.drain(..)).collect(), open);
+    }
+
+    fn drain(&self, names: &[ListenerName], level: DrainLevel, over: Duration) {
+        for (_, listening) in self.listeners.iter().filter(|(name, _)| is_meant(names, name)) {
             match level {
                 DrainLevel::Announce => listening.local.drain.announce(over),
                 level => listening.local.drain.raise(level),
@@ -351,6 +358,24 @@ impl State {
             }
         }
     }
+}
+
+/// Whether a drain of `names` is about a listener; no name is every name.
+fn is_meant(names: &[ListenerName], name: &ListenerName) -> bool {
+    names.is_empty() || names.contains(name)
+}
+
+/// Stops accepting and lets go of `open` once the sockets are closed. A task that is aborted drops
+/// its socket when the runtime comes to it, not at once.
+fn close(accepting: Vec<Task>, open: StillOpen) {
+    if accepting.is_empty() {
+        return;
+    }
+    task::spawn_local("close", async move {
+        accept::end(accepting).await;
+        drop(open);
+    })
+    .detach();
 }
 
 fn begin_tcp(
