@@ -7,7 +7,7 @@ use std::{env, fs};
 use prost::Message as _;
 
 /// Our own protos, beside this file.
-const FILES: [&str; 1] = ["gomesh/control/v1/registry.proto"];
+const FILES: [&str; 2] = ["gomesh/control/v1/control.proto", "gomesh/control/v1/registry.proto"];
 
 /// JSON has the names of the fields; what is left out is the default, what is unknown an error.
 const MESSAGE: &str = "#[derive(serde::Serialize, serde::Deserialize)]\n\

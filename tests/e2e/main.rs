@@ -4,6 +4,7 @@
 
 mod accept;
 mod bad_input;
+mod config_api;
 mod cors;
 mod csrf;
 mod drain;

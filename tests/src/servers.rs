@@ -45,12 +45,24 @@ impl XdsServer {
         Self::run(folder, "--config", &file)
     }
 
+    /// Starts it without a file: all that it serves comes by its API.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    #[must_use]
+    pub fn start_alone() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        Self::started(folder, command().arg("--state").arg(state))
+    }
+
     fn run(folder: TempDir, flag: &str, source: &Path) -> Self {
-        let mut command = command();
-        if flag == "--config" {
-            command.arg("--state").arg(folder.path());
-        }
-        let child = proxy::spawn(command.arg(flag).arg(source), folder.path());
+        Self::started(folder, command().arg(flag).arg(source))
+    }
+
+    fn started(folder: TempDir, command: &mut Command) -> Self {
+        command.env("STATE_DIRECTORY", folder.path().join("state"));
+        let child = proxy::spawn(command, folder.path());
         let (xds, admin) = wait::until("the addresses of xds-server", || {
             let log = fs::read_to_string(folder.path().join("stderr")).ok()?;
             let address = |key: &str| {
@@ -73,7 +85,12 @@ impl XdsServer {
         let empty = tempfile::tempdir().expect("a folder");
         let folder = std::mem::replace(&mut self.folder, empty);
         let file = folder.path().join("mesh.yaml");
-        Self::run(folder, "--config", &file)
+        let mut command = command();
+        match file.exists() {
+            true => command.arg("--config").arg(file),
+            false => command.arg("--state").arg(folder.path().join("state")),
+        };
+        Self::started(folder, &mut command)
     }
 
     /// Lets it refuse these resources at its start: its exit code and what it wrote to stderr.

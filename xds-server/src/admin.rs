@@ -8,10 +8,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
+use crate::api::config::Config;
 use crate::api::guard::Hosts;
 use crate::api::instances::Instances;
 use crate::api::rest::{self, json as json_response};
+use crate::api::rest_config;
 use crate::metrics::Metrics;
 use crate::status::Status;
 use crate::store::Store;
@@ -27,6 +30,10 @@ pub struct Pages {
     pub metrics: Arc<Metrics>,
     /// Handlers of the registry.
     pub instances: Instances,
+    /// Handlers of the configuration.
+    pub config: Config,
+    /// Cancelled when the server stops.
+    pub stop: CancellationToken,
     /// Who may be meant by a write's `Host`.
     pub hosts: Hosts,
 }
@@ -37,11 +44,18 @@ const INDEX: &str = "xds-server\n\n\
     /v1/nodes/{id}  one node\n\
     /metrics        Prometheus\n\
     /v1/registry/instances                            instances that registered\n\
-    /v1/registry/services/{service}/instances/{id}    one; PUT, DELETE\n";
+    /v1/registry/services/{service}/instances/{id}    one; PUT, DELETE\n\
+    /v1/config/{kind}, /v1/config/{kind}/{name}       objects of the API; PUT, DELETE\n\
+    /v1/apply    POST a whole mesh file\n\
+    /v1/revisions, /v1/watch                          changes, and as they come\n";
 
 /// All pages.
 pub fn router(pages: Pages) -> Router {
-    let api = rest::router(pages.instances.clone(), pages.hosts);
+    let api = rest::router(pages.instances.clone(), pages.hosts).merge(rest_config::router(
+        pages.config.clone(),
+        pages.stop.clone(),
+        pages.hosts,
+    ));
     Router::new()
         .route("/", get(|| async { INDEX }))
         .route("/ready", get(ready))

@@ -3,6 +3,8 @@
 //! The only place that knows all the others. Nothing here is process-wide: many servers can run
 //! in one process, each with its own ports, metrics and files.
 
+mod changes;
+
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,20 +17,21 @@ use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+use self::changes::Changes;
 use crate::accept::{self, Connection};
 use crate::admin::{self, Pages};
+use crate::api::config::Config;
 use crate::api::grpc;
 use crate::api::guard::Hosts;
 use crate::api::instances::Instances;
+use crate::catalog::{self, Catalog, Objects};
 use crate::check::Problem;
-use crate::clock::Instant;
 use crate::compose::Composer;
 use crate::durable::journal::Journal;
 use crate::durable::{Disk, Location};
-use crate::metrics::{Metrics, Reload};
-use crate::registry::{self, Registry};
+use crate::metrics::Metrics;
+use crate::registry::{self, Book, Registry};
 use crate::service;
-use crate::share::Loaded;
 use crate::source::Source;
 use crate::source::watch::FileWatch;
 use crate::status::Status;
@@ -132,6 +135,10 @@ pub struct Server {
     watch: FileWatch,
     composer: Composer,
     registry: Arc<Registry>,
+    catalog: Catalog,
+    requests: mpsc::Receiver<catalog::Request>,
+    /// Absent where nothing outlives the process.
+    journal: Option<Journal>,
 }
 
 /// Where a server listens.
@@ -163,9 +170,11 @@ impl Server {
         check_exposure(&options)?;
         // Before the reading, so that no change falls between the two.
         let watch = FileWatch::new(options.source.clone());
-        let loaded =
-            load(&options.source, options.unsupported).await.map_err(StartError::Config)?;
-        log_warnings(&loaded.warnings);
+        let kept = open_store(&options).await.map_err(StartError::Run)?;
+        let objects = kept.objects.all();
+        let loaded = changes::load(&options.source, objects, options.unsupported).await;
+        let loaded = loaded.map_err(StartError::Config)?;
+        changes::log_warnings(&loaded.warnings);
         let xds = bind(options.listen, "--listen").await.map_err(StartError::Run)?;
         let admin = bind(options.admin, "--admin").await.map_err(StartError::Run)?;
         let local = |listener: &TcpListener| {
@@ -173,8 +182,9 @@ impl Server {
         };
         let addresses = Addresses { xds: local(&xds)?, admin: local(&admin)? };
         let metrics = Arc::new(Metrics::new().map_err(StartError::Run)?);
-        let registry = open_registry(&options).await.map_err(StartError::Run)?;
+        let registry = Arc::new(Registry::new(kept.book, kept.journal.clone()));
         let mut composer = Composer::new(loaded, registry.clone());
+        let (catalog, requests) = Catalog::new(kept.objects);
         metrics.set_revision(1);
         let shared = Shared {
             store: Arc::new(Store::new(composer.shares())),
@@ -193,6 +203,9 @@ impl Server {
             watch,
             composer,
             registry,
+            catalog,
+            requests,
+            journal: kept.journal,
         })
     }
 
@@ -218,11 +231,15 @@ impl Server {
         // Also on an error and when this future is dropped: tasks must not outlive the server.
         let _guard = stop.clone().drop_guard();
         let loopback = self.options.admin.ip().is_loopback();
-        // A folder of resources has no services that an instance could register with.
-        let discovers = matches!(self.options.source, Source::Mesh(_));
-        let instances = Instances::new(discovers.then(|| self.registry.clone()));
+        // A folder of resources has no services and no objects.
+        let folder = matches!(self.options.source, Source::Resources { .. });
+        let instances = Instances::new((!folder).then(|| self.registry.clone()));
+        let objects = (!folder).then(|| self.catalog.clone());
+        let config = Config::new(objects, self.shared.store.clone(), self.shared.status.clone());
         let pages = Pages {
             instances: instances.clone(),
+            config: config.clone(),
+            stop: stop.clone(),
             hosts: if loopback { Hosts::Loopback } else { Hosts::Any },
             store: self.shared.store.clone(),
             status: self.shared.status.clone(),
@@ -232,15 +249,17 @@ impl Server {
             .with_graceful_shutdown(stop.clone().cancelled_owned())
             .into_future();
         let connections = accept::spawn_accept(self.xds, stop.clone());
-        let xds = serve_xds(connections, self.shared.clone(), instances)?;
+        let xds = serve_xds(connections, self.shared.clone(), instances, config)?;
         let changes = Changes {
             unsupported: self.options.unsupported,
             composer: self.composer,
             registry: self.registry,
             store: self.shared.store,
             metrics: self.metrics,
+            catalog: self.catalog,
+            journal: self.journal,
         };
-        let reloads = changes.run(self.watch, self.reload);
+        let reloads = changes.run(self.watch, self.reload, self.requests);
         let serving = async {
             tokio::try_join!(async { xds.await.context("the xDS server ended") }, async {
                 admin.await.context("the admin server ended")
@@ -261,17 +280,24 @@ impl Server {
     }
 }
 
-/// The registry with what the store has of it.
-async fn open_registry(options: &Options) -> anyhow::Result<Arc<Registry>> {
+/// What outlived the last server, and the way to write more.
+#[derive(Default)]
+struct Kept {
+    book: Book,
+    objects: Objects,
+    journal: Option<Journal>,
+}
+
+async fn open_store(options: &Options) -> anyhow::Result<Kept> {
     if matches!(options.source, Source::Resources { .. }) {
-        return Ok(Arc::default());
+        return Ok(Kept::default());
     }
     let location = options.store.clone();
     let opening = tokio::task::spawn_blocking(move || {
         let disk = Disk::open(&location)?;
-        let book = registry::restored(&disk)?;
+        let (book, objects) = (registry::restored(&disk)?, Objects::restored(&disk)?);
         let journal = Journal::spawn(disk, location).context("no thread for the store")?;
-        Ok(Arc::new(Registry::new(book, Some(journal))))
+        Ok(Kept { book, objects, journal: Some(journal) })
     });
     opening.await.context("opening the store failed")?
 }
@@ -298,18 +324,11 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("{flag} {address} cannot be listened on"))
 }
 
-/// Reads off the runtime's threads: files may be large, and disks slow.
-async fn load(source: &Source, unsupported: Unsupported) -> Result<Loaded, Vec<Problem>> {
-    let source = source.clone();
-    tokio::task::spawn_blocking(move || source.load(unsupported)).await.unwrap_or_else(|error| {
-        Err(vec![Problem::new(None, format!("reading the files failed: {error}"))])
-    })
-}
-
 fn serve_xds(
     connections: mpsc::Receiver<std::io::Result<Connection>>,
     shared: Shared,
     instances: Instances,
+    config: Config,
 ) -> anyhow::Result<impl Future<Output = Result<(), tonic::transport::Error>>> {
     let stop = shared.stop.clone();
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -325,6 +344,7 @@ fn serve_xds(
         .context("reflection")?;
     let routes = service::routes(&shared)
         .add_service(grpc::registry(instances, stop.clone()))
+        .add_service(grpc::control(config, stop.clone()))
         .add_service(health_service)
         .add_service(reflection)
         .prepare();
@@ -340,86 +360,6 @@ fn serve_xds(
             .serve_with_incoming_shutdown(ReceiverStream::new(connections), stop.cancelled_owned())
             .await
     })
-}
-
-/// What changes while the server runs, and puts it in force.
-struct Changes {
-    unsupported: Unsupported,
-    composer: Composer,
-    registry: Arc<Registry>,
-    store: Arc<Store>,
-    metrics: Arc<Metrics>,
-}
-
-impl Changes {
-    /// Reads the source again whenever its files change or someone asks for it, and serves what
-    /// the registry has whenever that changes.
-    async fn run(mut self, mut watch: FileWatch, asked: Arc<Notify>) {
-        loop {
-            self.follow_registry(watch.changed(), asked.notified()).await;
-            let reload = match load(watch.source(), self.unsupported).await {
-                Ok(loaded) => {
-                    log_warnings(&loaded.warnings);
-                    self.composer.replace(loaded);
-                    if self.publish("files") { Reload::Applied } else { Reload::Unchanged }
-                }
-                Err(problems) => {
-                    for problem in &problems {
-                        tracing::error!("refused, what was served before stays: {problem}");
-                    }
-                    Reload::Refused
-                }
-            };
-            self.metrics.count_reload(reload);
-        }
-    }
-
-    /// Serves what the registry has, until the files are to be read. Both futures live through
-    /// all of it: a sign of a change would be lost with them.
-    async fn follow_registry(
-        &mut self,
-        changed: impl Future<Output = ()>,
-        asked: impl Future<Output = ()>,
-    ) {
-        tokio::pin!(changed, asked);
-        let mut registered = self.registry.watch();
-        loop {
-            let due = self.registry.sweep();
-            // Before the look at what to serve: what comes later wakes the next round.
-            registered.mark_unchanged();
-            self.publish("registry");
-            tokio::select! {
-                () = &mut changed => return,
-                () = &mut asked => return,
-                // The sender lives as long as `self.registry`.
-                _ = registered.changed() => {}
-                () = sleep_until(due) => {}
-            }
-        }
-    }
-
-    /// Whether something changed for clients.
-    fn publish(&mut self, cause: &str) -> bool {
-        let Some(revision) = self.store.publish(self.composer.shares()) else { return false };
-        self.metrics.set_revision(revision);
-        let world = self.store.current();
-        let resources: usize = world.shares().iter().map(|share| share.resources.len()).sum();
-        tracing::info!(revision, resources, cause, "serving a new snapshot");
-        true
-    }
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn log_warnings(warnings: &[Problem]) {
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ struct Cli {
 
 #[derive(Args, Debug)]
 struct Serve {
-    /// Mesh file to serve
+    /// Mesh file to serve, beside what comes by the API
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Folder of Envoy resources (*.yaml, *.json) to serve to every node
@@ -121,8 +121,13 @@ async fn serve(flags: Serve) -> ExitCode {
             let empty = if flags.allow_empty { Empty::Allowed } else { Empty::Refused };
             Source::Resources { folder, empty }
         }
+        // Only if it is said: a server started by mistake would empty its clients.
+        (None, None) if flags.store.is_some() || flags.state.is_some() => Source::Objects,
         (None, None) => {
-            eprintln!("xds-server: --config FILE or --resources DIR is needed; see --help");
+            eprintln!(
+                "xds-server: --config FILE or --resources DIR is needed, or --store or --state to \
+                 serve what comes by the API alone; see --help"
+            );
             return ExitCode::from(CONFIG);
         }
     };

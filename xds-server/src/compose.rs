@@ -99,6 +99,7 @@ mod tests {
 
     use super::*;
     use crate::canonical::canonical;
+    use crate::intent::Texts;
     use crate::registry::{Keeper, Spec};
     use crate::{intent, support, translate};
 
@@ -117,7 +118,8 @@ routes:
 
     fn loaded(mesh: &str) -> Loaded {
         let mesh = intent::parse(mesh).expect("the mesh is fine");
-        let loaded = translate::translate(&mesh, Path::new("mesh.yaml")).expect("it translates");
+        let loaded = translate::translate(&mesh, &Texts::new(Path::new("mesh.yaml"), []))
+            .expect("it translates");
         assert_eq!(loaded.warnings, [], "an empty registry is nothing to warn of");
         loaded
     }

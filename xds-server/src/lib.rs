@@ -1,7 +1,7 @@
 //! `xds-server`: a control plane for Envoy and for `data-plane`.
 //!
 //! Layers, each using only those to its right:
-//! `main → app → {service, admin, api} → {session, store, compose, registry} →
+//! `main → app → {service, admin, api} → {session, store, compose, registry, catalog} →
 //! {translate, snapshot, durable} → intent`.
 //! What an operator writes ends at `translate`; Envoy's messages begin there. A library first:
 //! no process-wide state, so that many servers can run in one process.
@@ -11,6 +11,7 @@ pub mod admin;
 pub mod api;
 pub mod app;
 pub mod canonical;
+pub mod catalog;
 pub mod check;
 pub mod cli;
 pub mod clock;

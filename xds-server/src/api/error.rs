@@ -15,6 +15,8 @@ pub enum Kind {
     NotFound,
     /// It does not fit the present state.
     Conflict,
+    /// The present object is another one than the client knows.
+    Precondition,
     /// A limit is reached.
     Exhausted,
     /// The body is too large.
@@ -36,6 +38,19 @@ pub struct Problem {
     pub path: String,
     /// What it is and what it must be.
     pub message: String,
+    /// The line of the document, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// What was probably meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<String>,
+}
+
+impl Problem {
+    /// A problem without a line.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into(), line: None, suggestion: None }
+    }
 }
 
 /// See the module.
@@ -58,7 +73,12 @@ impl Error {
     /// Values that are not what they must be.
     #[must_use]
     pub fn invalid(problems: Vec<Problem>) -> Self {
-        let text = |problem: &Problem| format!("{}: {}", problem.path, problem.message);
+        let text = |problem: &Problem| match (problem.path.as_str(), problem.line) {
+            ("", None) => problem.message.clone(),
+            ("", Some(line)) => format!("line {line}: {}", problem.message),
+            (path, None) => format!("{path}: {}", problem.message),
+            (path, Some(line)) => format!("{path}:{line}: {}", problem.message),
+        };
         let message = problems.iter().map(text).collect::<Vec<_>>().join("; ");
         Self { kind: Kind::Invalid, message, problems }
     }
@@ -71,6 +91,7 @@ impl Error {
             Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Precondition => StatusCode::PRECONDITION_FAILED,
             Kind::Exhausted => StatusCode::TOO_MANY_REQUESTS,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -87,6 +108,7 @@ impl From<Error> for Status {
             Kind::Malformed | Kind::Invalid | Kind::MediaType => Code::InvalidArgument,
             Kind::NotFound => Code::NotFound,
             Kind::Conflict => Code::FailedPrecondition,
+            Kind::Precondition => Code::Aborted,
             Kind::Exhausted | Kind::TooLarge => Code::ResourceExhausted,
             Kind::Forbidden => Code::PermissionDenied,
             Kind::NotBuilt => Code::Unimplemented,

@@ -1,6 +1,13 @@
 //! The API by gRPC.
 
+use proto::control::v1::control_server::{Control, ControlServer};
 use proto::control::v1::registry_server::{Registry as Service, RegistryServer};
+use proto::control::v1::{
+    ApplyRequest, ApplyResponse, ConfigObject, DeleteConfigRequest, DeleteConfigResponse,
+    GetConfigRequest, ListConfigRequest, ListConfigResponse, ListNodesRequest, ListNodesResponse,
+    ListRevisionsRequest, ListRevisionsResponse, Revision, UpdateConfigRequest,
+    UpdateConfigResponse, WatchConfigRequest,
+};
 use proto::control::v1::{
     DeregisterRequest, DeregisterResponse, LeaseRequest, LeaseResponse, ListInstancesRequest,
     ListInstancesResponse, RegisterRequest, RegisterResponse, RenewRequest, RenewResponse,
@@ -10,13 +17,112 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::config::Config;
 use super::error::{Error, Problem};
 use super::instances::{Instances, StreamEnd};
 use super::rest::BODY_BYTES_MAX;
+use super::rest_config::MESH_BYTES_MAX;
 use crate::registry::Keeper;
 
 /// Names of the services, as reflection and health know them.
-pub const SERVICE_NAMES: [&str; 1] = ["gomesh.control.v1.Registry"];
+pub const SERVICE_NAMES: [&str; 2] = ["gomesh.control.v1.Control", "gomesh.control.v1.Registry"];
+
+/// The configuration's service.
+#[must_use]
+pub fn control(config: Config, stop: CancellationToken) -> ControlServer<impl Control> {
+    ControlServer::new(ControlService { config, stop })
+        .max_decoding_message_size(MESH_BYTES_MAX)
+        .max_encoding_message_size(usize::MAX)
+}
+
+struct ControlService {
+    config: Config,
+    /// Cancelled when the server stops.
+    stop: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl Control for ControlService {
+    type WatchConfigStream = ReceiverStream<Result<Revision, Status>>;
+
+    async fn get_config(
+        &self,
+        request: Request<GetConfigRequest>,
+    ) -> Result<Response<ConfigObject>, Status> {
+        Ok(Response::new(self.config.get(request.get_ref())?))
+    }
+
+    async fn list_config(
+        &self,
+        request: Request<ListConfigRequest>,
+    ) -> Result<Response<ListConfigResponse>, Status> {
+        Ok(Response::new(self.config.list(request.get_ref())?))
+    }
+
+    async fn update_config(
+        &self,
+        request: Request<UpdateConfigRequest>,
+    ) -> Result<Response<UpdateConfigResponse>, Status> {
+        Ok(Response::new(self.config.update(request.into_inner()).await?))
+    }
+
+    async fn delete_config(
+        &self,
+        request: Request<DeleteConfigRequest>,
+    ) -> Result<Response<DeleteConfigResponse>, Status> {
+        Ok(Response::new(self.config.delete(request.into_inner()).await?))
+    }
+
+    async fn apply(
+        &self,
+        request: Request<ApplyRequest>,
+    ) -> Result<Response<ApplyResponse>, Status> {
+        Ok(Response::new(self.config.apply(request.into_inner()).await?))
+    }
+
+    async fn list_revisions(
+        &self,
+        _: Request<ListRevisionsRequest>,
+    ) -> Result<Response<ListRevisionsResponse>, Status> {
+        Ok(Response::new(self.config.revisions()?))
+    }
+
+    async fn watch_config(
+        &self,
+        request: Request<WatchConfigRequest>,
+    ) -> Result<Response<Self::WatchConfigStream>, Status> {
+        let mut revisions = self.config.watch(request.get_ref().after)?;
+        let (replies, receiver) = mpsc::channel(1);
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            loop {
+                let next = tokio::select! {
+                    next = revisions.next() => next.unwrap_or_default(),
+                    // Cancel-safe: it is over.
+                    () = replies.closed() => return,
+                    () = stop.cancelled() => Vec::new(),
+                };
+                if next.is_empty() {
+                    let _ = replies.try_send(Err(Status::unavailable("the server is stopping")));
+                    return;
+                }
+                for revision in next {
+                    if replies.send(Ok((*revision).clone())).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn list_nodes(
+        &self,
+        _: Request<ListNodesRequest>,
+    ) -> Result<Response<ListNodesResponse>, Status> {
+        Ok(Response::new(self.config.nodes()))
+    }
+}
 
 /// The registry's service.
 #[must_use]
@@ -127,8 +233,7 @@ impl Lease {
                     name.clone_from(held);
                 } else if name != held {
                     let message = format!("the stream is the lease of '{held}'; open another");
-                    let path = path.to_owned();
-                    return Err(Error::invalid(vec![Problem { path, message }]));
+                    return Err(Error::invalid(vec![Problem::new(path, message)]));
                 }
             }
         }

@@ -144,7 +144,7 @@ fn refused(refusal: Refusal) -> Error {
 }
 
 fn problem(path: impl Into<String>, got: impl std::fmt::Display, rule: &str) -> Problem {
-    Problem { path: path.into(), message: format!("got '{got}'; must be {rule}") }
+    Problem::new(path, format!("got '{got}'; must be {rule}"))
 }
 
 fn names(service: &str, id: &str) -> Vec<Problem> {
@@ -217,8 +217,8 @@ fn ttl(written: &str, keeper: &Keeper, problems: &mut Vec<Problem>) -> Option<Du
         return Some(TTL);
     }
     if *keeper != Keeper::Renewals {
-        let message = "is not for a stream, which is the lease itself; leave it out".to_owned();
-        problems.push(Problem { path: "ttl".to_owned(), message });
+        let message = "is not for a stream, which is the lease itself; leave it out";
+        problems.push(Problem::new("ttl", message));
         return None;
     }
     let ttl = intent::parse_duration(written).filter(|ttl| (TTL_MIN..=TTL_MAX).contains(ttl));

@@ -22,20 +22,9 @@ use crate::registry::Keeper;
 /// Largest body of a request about one instance.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// What the contract of the API names and this version does not have.
-const LATER: [&str; 6] = [
-    "/v1/config/{kind}",
-    "/v1/config/{kind}/{name}",
-    "/v1/apply",
-    "/v1/watch",
-    "/v1/revisions",
-    "/v1/openapi.json",
-];
-
 /// All routes of the API.
 pub fn router(instances: Instances, hosts: Hosts) -> Router {
     let instance = "/v1/registry/services/{service}/instances/{id}";
-    let later = LATER.iter().fold(Router::new(), |router, path| router.route(path, any(not_built)));
     Router::new()
         .route("/v1/registry/instances", get(list_all))
         .route("/v1/registry/services/{service}/instances", get(list))
@@ -43,11 +32,14 @@ pub fn router(instances: Instances, hosts: Hosts) -> Router {
         .route(&format!("{instance}/renew"), post(renew))
         .layer(middleware::from_fn_with_state(hosts, guard::guard))
         .with_state(instances)
-        .merge(later)
+        .route("/v1/openapi.json", any(not_built))
 }
 
 async fn not_built() -> Error {
-    Error::new(Kind::NotBuilt, "configuration by the API is not built yet; use --config FILE")
+    Error::new(
+        Kind::NotBuilt,
+        "the description is not built yet; see the protos, by gRPC reflection",
+    )
 }
 
 async fn list_all(State(instances): State<Instances>) -> Result<Response, Error> {
@@ -138,13 +130,19 @@ impl Format {
 /// The body as a message; an empty one is the empty message.
 async fn read<M: DeserializeOwned + Default>(headers: &HeaderMap, body: Body) -> Result<M, Error> {
     let format = Format::of(headers)?;
-    let bytes = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
-        Error::new(
-            Kind::TooLarge,
-            format!("the body must be whole and at most {BODY_BYTES_MAX} bytes"),
-        )
-    })?;
+    let bytes = body_bytes(body, BODY_BYTES_MAX).await?;
     parse(format, &bytes)
+}
+
+/// A body of bounded size.
+///
+/// # Errors
+/// Where it is larger, or breaks off.
+pub async fn body_bytes(body: Body, bytes_max: usize) -> Result<Bytes, Error> {
+    axum::body::to_bytes(body, bytes_max).await.map_err(|_| {
+        let message = format!("the body must be whole and at most {bytes_max} bytes");
+        Error::new(Kind::TooLarge, message)
+    })
 }
 
 fn parse<M: DeserializeOwned + Default>(format: Format, bytes: &Bytes) -> Result<M, Error> {
@@ -158,7 +156,7 @@ fn parse<M: DeserializeOwned + Default>(format: Format, bytes: &Bytes) -> Result
             let text = std::str::from_utf8(bytes)
                 .map_err(|error| Error::new(Kind::Malformed, format!("not UTF-8: {error}")))?;
             let placed = |fault: yaml::Fault| {
-                let yaml::Mark { line, column } = fault.mark;
+                let yaml::Mark { line, column, .. } = fault.mark;
                 Error::new(Kind::Malformed, format!("{line}:{column}: {}", fault.message))
             };
             yaml::read(text).map_err(placed)?.to_json()
@@ -166,7 +164,7 @@ fn parse<M: DeserializeOwned + Default>(format: Format, bytes: &Bytes) -> Result
     };
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
-        Error::invalid(vec![Problem { path, message: error.into_inner().to_string() }])
+        Error::invalid(vec![Problem::new(path, error.into_inner().to_string())])
     })
 }
 

@@ -49,7 +49,11 @@ impl Running {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("mesh.yaml"), mesh).unwrap();
         let source = Source::Mesh(folder.path().join("mesh.yaml"));
-        let server = Server::start(Options::local(source)).await.expect("it starts");
+        Self::over(folder, Options::local(source)).await
+    }
+
+    async fn over(folder: TempDir, options: Options) -> Self {
+        let server = Server::start(options).await.expect("it starts");
         let addresses = server.addresses();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
@@ -100,9 +104,15 @@ impl Running {
         panic!("{path} never showed it: {}", self.page(path).await.1);
     }
 
-    async fn end(mut self) {
+    async fn end(self) {
+        self.ended().await;
+    }
+
+    /// Ends it and gives its folder back.
+    async fn ended(mut self) -> TempDir {
         self.stop.take().unwrap().send(()).unwrap();
         self.task.await.unwrap().unwrap();
+        self.folder
     }
 }
 
@@ -472,4 +482,5 @@ async fn start_is_refused_with_the_reason() {
     assert!(text.contains(&named), "{text}");
 }
 
+mod config;
 mod registry;

@@ -14,6 +14,10 @@ const FORMAT: u64 = 1;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// By service and id.
 const INSTANCES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("instances");
+/// By kind and name.
+const OBJECTS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("objects");
+/// By number.
+const REVISIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("revisions");
 
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +45,22 @@ pub enum Write {
         service: String,
         /// Its name within the service.
         id: String,
+        /// The record.
+        record: Option<Vec<u8>>,
+    },
+    /// An object of the configuration.
+    Object {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// The document.
+        document: Option<Vec<u8>>,
+    },
+    /// A revision of the configuration.
+    Revision {
+        /// Its number.
+        number: u64,
         /// The record.
         record: Option<Vec<u8>>,
     },
@@ -125,7 +145,7 @@ impl Disk {
         Ok(disk)
     }
 
-    /// The file's format; a new file is made to have all tables, at once.
+    /// The file's format; it is made to have all tables, at once.
     fn format(&self) -> Result<u64, redb::Error> {
         let transaction = self.database.begin_write()?;
         let format = {
@@ -134,14 +154,18 @@ impl Disk {
             if found.is_none() {
                 meta.insert("format", FORMAT)?;
             }
-            transaction.open_table(INSTANCES)?;
-            found
+            for table in [INSTANCES, OBJECTS] {
+                transaction.open_table(table)?;
+            }
+            transaction.open_table(REVISIONS)?;
+            found.unwrap_or(FORMAT)
         };
         match format {
-            Some(_) => transaction.abort()?,
-            None => transaction.commit()?,
+            FORMAT => transaction.commit()?,
+            // Not ours to change.
+            _ => transaction.abort()?,
         }
-        Ok(format.unwrap_or(FORMAT))
+        Ok(format)
     }
 
     /// Writes all of that or nothing, and returns when it is on the medium.
@@ -156,13 +180,20 @@ impl Disk {
         let transaction = self.database.begin_write()?;
         {
             let mut instances = transaction.open_table(INSTANCES)?;
+            let mut objects = transaction.open_table(OBJECTS)?;
+            let mut revisions = transaction.open_table(REVISIONS)?;
             for write in writes {
-                let Write::Instance { service, id, record } = write;
-                let key = (service.as_str(), id.as_str());
-                match record {
-                    Some(record) => instances.insert(key, record.as_slice())?,
-                    None => instances.remove(key)?,
-                };
+                match write {
+                    Write::Instance { service, id, record } => {
+                        put(&mut instances, (service.as_str(), id.as_str()), record.as_deref())?;
+                    }
+                    Write::Object { kind, name, document } => {
+                        put(&mut objects, (kind.as_str(), name.as_str()), document.as_deref())?;
+                    }
+                    Write::Revision { number, record } => {
+                        put(&mut revisions, *number, record.as_deref())?;
+                    }
+                }
             }
         }
         transaction.commit()?;
@@ -174,11 +205,39 @@ impl Disk {
     /// # Errors
     /// Where it cannot be read.
     pub fn instances(&self) -> Result<Vec<(String, String, Vec<u8>)>, Failure> {
-        self.try_instances().map_err(|error| self.failed(error))
+        self.pairs(INSTANCES).map_err(|error| self.failed(error))
     }
 
-    fn try_instances(&self) -> Result<Vec<(String, String, Vec<u8>)>, redb::Error> {
-        let table = self.database.begin_read()?.open_table(INSTANCES)?;
+    /// All objects: kind, name, document.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn objects(&self) -> Result<Vec<(String, String, Vec<u8>)>, Failure> {
+        self.pairs(OBJECTS).map_err(|error| self.failed(error))
+    }
+
+    /// All revisions that are kept, oldest first.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn revisions(&self) -> Result<Vec<(u64, Vec<u8>)>, Failure> {
+        let read = || -> Result<_, redb::Error> {
+            let table = self.database.begin_read()?.open_table(REVISIONS)?;
+            let mut found = Vec::new();
+            for entry in table.iter()? {
+                let (number, record) = entry?;
+                found.push((number.value(), record.value().to_vec()));
+            }
+            Ok(found)
+        };
+        read().map_err(|error| self.failed(error))
+    }
+
+    fn pairs(
+        &self,
+        table: TableDefinition<'_, (&str, &str), &[u8]>,
+    ) -> Result<Vec<(String, String, Vec<u8>)>, redb::Error> {
+        let table = self.database.begin_read()?.open_table(table)?;
         let mut found = Vec::new();
         for entry in table.iter()? {
             let (key, value) = entry?;
@@ -191,6 +250,18 @@ impl Disk {
     fn failed(&self, error: impl std::fmt::Display) -> Failure {
         failed(&self.name, error)
     }
+}
+
+fn put<'k, K: redb::Key + 'static>(
+    table: &mut redb::Table<'_, K, &'static [u8]>,
+    key: impl std::borrow::Borrow<K::SelfType<'k>>,
+    value: Option<&[u8]>,
+) -> Result<(), redb::Error> {
+    match value {
+        Some(value) => table.insert(key, value)?,
+        None => table.remove(key)?,
+    };
+    Ok(())
 }
 
 fn failed(name: &str, error: impl std::fmt::Display) -> Failure {

@@ -1,8 +1,8 @@
 //! The thread that writes what goes on by itself.
 //!
 //! What comes while it writes goes into the next transaction together, so that a thousand
-//! registrations at once cost few writes to the medium. What could not be written is tried again
-//! until it is: the memory's state and the file's stay one.
+//! registrations at once cost few writes to the medium. What could not be written of instances is
+//! tried again until it is: the memory's state and the file's stay one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,12 +54,28 @@ impl Journal {
     }
 }
 
+/// Which record a write is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Instance(String, String),
+    Object(String, String),
+    Revision(u64),
+}
+
+fn key(write: &Write) -> Key {
+    match write {
+        Write::Instance { service, id, .. } => Key::Instance(service.clone(), id.clone()),
+        Write::Object { kind, name, .. } => Key::Object(kind.clone(), name.clone()),
+        Write::Revision { number, .. } => Key::Revision(*number),
+    }
+}
+
 struct Writer {
     /// Absent after a failure, until it could be opened again.
     disk: Option<Disk>,
     location: Location,
     /// What is not on the medium yet, by record: only the newest counts.
-    behind: BTreeMap<(String, String), Write>,
+    behind: BTreeMap<Key, Write>,
 }
 
 impl Writer {
@@ -87,8 +103,7 @@ impl Writer {
                 waiting.push(job);
             }
             for write in waiting.iter_mut().flat_map(|job| job.writes.drain(..)) {
-                let Write::Instance { service, id, .. } = &write;
-                self.behind.insert((service.clone(), id.clone()), write);
+                self.behind.insert(key(&write), write);
             }
             let result = self.commit();
             for job in waiting {
@@ -106,7 +121,10 @@ impl Writer {
         match &committed {
             Ok(()) => self.behind.clear(),
             Err(error) => {
-                tracing::error!("not stored, trying again: {error}");
+                tracing::error!("not stored: {error}");
+                // Instances are what they are, and are tried again. A change of configuration is
+                // refused where it cannot be stored: nothing of it may come later.
+                self.behind.retain(|key, _| matches!(key, Key::Instance(..)));
                 // After an error in the file's own state a database has to be opened anew.
                 self.disk = None;
             }

@@ -4,6 +4,7 @@
 //! with their places. Nothing of Envoy's API appears here, and nothing is served from here.
 
 mod fields;
+mod objects;
 mod parse;
 pub mod suggest;
 #[cfg(test)]
@@ -15,7 +16,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use self::fields::parse_duration;
-pub use self::parse::{NAME_RULE, is_name, parse};
+pub use self::objects::{DEFAULT, Kind, Object, Texts, merge, objects_of};
+pub use self::parse::{NAME_RULE, assemble, is_name, parse};
 use self::yaml::{Mark, Node};
 
 /// A whole mesh file.

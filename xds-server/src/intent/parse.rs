@@ -12,7 +12,7 @@ use super::{
     Raw, Rewrite, Route, Service, Subset, ValueRule, suggest,
 };
 
-const MESH: Keys = Keys {
+pub(super) const MESH: Keys = Keys {
     object: "the mesh",
     known: &["version", "defaults", "services", "gateways", "routes", "raw"],
     later: &["policies"],
@@ -37,7 +37,7 @@ const GATEWAY: Keys = Keys {
     known: &["listen", "nodes", "http_filters"],
     later: &["tls", "timeout", "retries"],
 };
-const ROUTE: Keys = Keys {
+pub(super) const ROUTE: Keys = Keys {
     object: "a route",
     known: &[
         "name", "gateway", "host", "path", "method", "header", "query", "priority", "to", "split",
@@ -53,14 +53,25 @@ const RAW: Keys = Keys { object: "an entry of raw", known: &["files", "nodes"], 
 /// # Errors
 /// All faults, in order of place.
 pub fn parse(source: &str) -> Result<Mesh, Vec<Fault>> {
-    let root = yaml::read(source).map_err(|fault| vec![fault])?;
-    let mut faults = Faults::default();
-    let fields = Fields::new(&root, MESH, &mut faults);
-    if let Some(version) = fields.require("version", &mut faults)
+    assemble(&yaml::read(source).map_err(|fault| vec![fault])?)
+}
+
+pub(super) fn check_version(fields: &Fields<'_>, faults: &mut Faults) {
+    if let Some(version) = fields.require("version", faults)
         && version.text() != Some("1")
     {
         faults.add(version.mark, "version must be 1");
     }
+}
+
+/// Reads a mesh out of the values of a file, or of several texts that were [merged](super::merge).
+///
+/// # Errors
+/// All faults, in order of place.
+pub fn assemble(root: &Node) -> Result<Mesh, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let fields = Fields::new(root, MESH, &mut faults);
+    check_version(&fields, &mut faults);
     let mut mesh = Mesh::default();
     if let Some(node) = fields.find("defaults") {
         let fields = Fields::new(node, DEFAULTS, &mut faults);

@@ -18,6 +18,12 @@ pub fn hint<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Stri
     nearest(written, known).map(|name| format!("; did you mean '{name}'?")).unwrap_or_default()
 }
 
+/// The name in a text's hint, if it has one.
+#[must_use]
+pub fn hinted(message: &str) -> Option<&str> {
+    message.split_once("; did you mean '")?.1.split_once('\'').map(|(name, _)| name)
+}
+
 /// Edits (insert, delete, replace, swap of neighbours) from one text to the other.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());

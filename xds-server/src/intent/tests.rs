@@ -39,7 +39,7 @@ fn every_key_is_read() {
     assert_eq!(mesh.defaults.timeout, Some(Duration::from_secs(2)));
     assert_eq!(mesh.services[0].endpoints[1].host, Host::Name("frontend.local".into()));
     assert_eq!(mesh.services[1].subsets[1].labels["version"], "v2");
-    assert_eq!(mesh.services[1].mark, Mark { line: 5, column: 3 });
+    assert_eq!(mesh.services[1].mark, Mark { text: 0, line: 5, column: 3 });
     let role = BTreeMap::from([("role".to_owned(), "edge".to_owned())]);
     assert_eq!(mesh.gateways[0].nodes, Nodes::Metadata(role));
     let canary = &mesh.routes[0];

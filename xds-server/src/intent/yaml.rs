@@ -16,6 +16,8 @@ pub const VALUES_MAX: usize = 500_000;
 /// Line and column, from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark {
+    /// Which text it is in, where a mesh comes from several: 0 is the file.
+    pub text: u32,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
@@ -29,12 +31,14 @@ pub struct Fault {
     pub mark: Mark,
     /// What, as a sentence without a full stop.
     pub message: String,
+    /// The other place, where it is about two.
+    pub first: Option<Mark>,
 }
 
 impl Fault {
     /// A fault at that place.
     pub fn new(mark: Mark, message: impl Into<String>) -> Self {
-        Self { mark, message: message.into() }
+        Self { mark, message: message.into(), first: None }
     }
 }
 
@@ -91,6 +95,19 @@ impl Node {
     pub fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar { text, plain: true }
             if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    /// Says of all of it which text it is in.
+    pub fn stamp(&mut self, text: u32) {
+        self.mark.text = text;
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(|item| item.stamp(text)),
+            Value::Map(entries) => entries.iter_mut().for_each(|entry| {
+                entry.key_mark.text = text;
+                entry.value.stamp(text);
+            }),
+            Value::Scalar { .. } => {}
+        }
     }
 
     /// The text of a scalar that is not null.
@@ -169,7 +186,7 @@ impl<'a> Reader<'a> {
                 Ok(event) => return Ok(event),
                 Err(error) => {
                     let at = error.marker();
-                    let mark = Mark { line: at.line(), column: at.col() + 1 };
+                    let mark = Mark { text: 0, line: at.line(), column: at.col() + 1 };
                     return Err(Fault::new(mark, format!("not valid YAML: {}", error.info())));
                 }
             }
@@ -178,7 +195,7 @@ impl<'a> Reader<'a> {
 
     fn document(&mut self) -> Result<Node, Fault> {
         let null = Node {
-            mark: Mark { line: 1, column: 1 },
+            mark: Mark { text: 0, line: 1, column: 1 },
             value: Value::Scalar { text: String::new(), plain: true },
         };
         let mut root = None;
@@ -256,7 +273,7 @@ impl<'a> Reader<'a> {
             };
             let key = key.into_owned();
             if let Some(first) = seen.insert(key.clone(), key_mark) {
-                let Mark { line, column } = first;
+                let Mark { line, column, .. } = first;
                 let message = format!("the key '{key}' stands twice; first at {line}:{column}");
                 return Err(Fault::new(key_mark, message));
             }
@@ -284,7 +301,7 @@ fn weight(node: &Node) -> usize {
 }
 
 fn mark(span: &Span) -> Mark {
-    Mark { line: span.start.line(), column: span.start.col() + 1 }
+    Mark { text: 0, line: span.start.line(), column: span.start.col() + 1 }
 }
 
 #[cfg(test)]
@@ -302,8 +319,8 @@ mod tests {
         let Value::Map(entries) = &root.value else { panic!("{root:?}") };
         let Value::List(items) = &entries[0].value.value else { panic!("{root:?}") };
         let Value::Map(inner) = &items[0].value else { panic!("{root:?}") };
-        assert_eq!(inner[1].key_mark, Mark { line: 3, column: 5 });
-        assert_eq!(inner[1].value.mark, Mark { line: 3, column: 8 });
+        assert_eq!(inner[1].key_mark, Mark { text: 0, line: 3, column: 5 });
+        assert_eq!(inner[1].value.mark, Mark { text: 0, line: 3, column: 8 });
         let json = serde_json::json!({"a": [{"b": 1, "c": "2"}]});
         assert_eq!(root.to_json(), json);
     }

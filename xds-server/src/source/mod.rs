@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::check::{self, Problem};
-use crate::intent::{self, Mesh};
+use crate::intent::yaml::{self, Entry, Fault, Node, Value};
+use crate::intent::{self, Object, Texts};
 use crate::share::{Audience, Loaded, Share};
 use crate::snapshot::Place;
 use crate::support::Unsupported;
@@ -25,6 +26,8 @@ pub use raw::FILE_BYTES_MAX;
 pub enum Source {
     /// A mesh file.
     Mesh(PathBuf),
+    /// What the API is given, alone.
+    Objects,
     /// A folder of files in the form of Envoy's file subscriptions.
     Resources {
         /// The folder.
@@ -49,8 +52,21 @@ impl Source {
     /// # Errors
     /// Everything that is wrong; at least one problem.
     pub fn load(&self, unsupported: Unsupported) -> Result<Loaded, Vec<Problem>> {
+        self.load_with(&[], unsupported)
+    }
+
+    /// Reads it all, with the objects that came by the API.
+    ///
+    /// # Errors
+    /// Everything that is wrong; at least one problem.
+    pub fn load_with(
+        &self,
+        objects: &[Object],
+        unsupported: Unsupported,
+    ) -> Result<Loaded, Vec<Problem>> {
         let mut loaded = match self {
-            Self::Mesh(file) => load_mesh(file)?,
+            Self::Mesh(file) => load_mesh(file, root_of(file)?, objects)?,
+            Self::Objects => load_mesh(Path::new("api"), no_file(), objects)?,
             Self::Resources { folder, empty } => load_folder(folder, *empty)?,
         };
         let findings = check::check(&loaded.resources());
@@ -77,10 +93,11 @@ impl Source {
                 extent.files = raw::files_in(folder, raw::is_resource_file).unwrap_or_default();
                 extent.folders.push(folder.clone());
             }
+            Self::Objects => {}
             Self::Mesh(file) => {
                 extent.files.push(file.clone());
-                for pattern in mesh_of(file).map(|mesh| mesh.raw).unwrap_or_default() {
-                    let path = beside(file, &pattern.files);
+                for pattern in raw_of(file).unwrap_or_default() {
+                    let path = beside(file, &pattern);
                     extent.files.extend(raw::matching(&path).unwrap_or_default());
                     extent.folders.extend(path.parent().map(Path::to_owned));
                     extent.patterns.extend(file_name(&path));
@@ -129,32 +146,61 @@ fn load_folder(folder: &Path, empty: Empty) -> Result<Loaded, Vec<Problem>> {
     Ok(Loaded { shares, services: Default::default(), discovered: Vec::new(), warnings })
 }
 
-fn mesh_of(file: &Path) -> Result<Mesh, Vec<Problem>> {
+/// The values of a mesh file.
+fn root_of(file: &Path) -> Result<Node, Vec<Problem>> {
     let bytes = raw::read_file(file).map_err(|problem| vec![problem])?;
-    let name = Arc::new(file.to_owned());
     let text = String::from_utf8(bytes).map_err(|error| {
         let message = format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to());
-        let line = 1;
-        vec![Problem::new(Some(Place { file: name.clone(), line, column: 0 }), message)]
+        let place = Place { file: Arc::new(file.to_owned()), line: 1, column: 0 };
+        vec![Problem::new(Some(place), message)]
     })?;
-    intent::parse(&text).map_err(|faults| {
-        let place = |mark: intent::yaml::Mark| Place {
-            file: name.clone(),
-            line: mark.line,
-            column: mark.column,
-        };
-        faults.into_iter().map(|f| Problem::new(Some(place(f.mark)), f.message)).collect()
-    })
+    yaml::read(&text).map_err(|fault| placed(&Texts::new(file, []), vec![fault]))
 }
 
-fn load_mesh(file: &Path) -> Result<Loaded, Vec<Problem>> {
-    let mesh = mesh_of(file)?;
-    let mut loaded = translate::translate(&mesh, file)?;
+/// The root of a mesh without a file.
+fn no_file() -> Node {
+    let mark = yaml::Mark::default();
+    let version = Node { mark, value: Value::Scalar { text: "1".to_owned(), plain: true } };
+    let version = Entry { key: "version".to_owned(), key_mark: mark, value: version };
+    Node { mark, value: Value::Map(vec![version]) }
+}
+
+/// Files that the mesh file names, also where the rest of it lacks what the API has.
+fn raw_of(file: &Path) -> Option<Vec<String>> {
+    let root = root_of(file).ok()?;
+    let Value::Map(top) = root.value else { return None };
+    let raw = top.into_iter().find(|entry| entry.key == "raw")?.value;
+    let Value::List(items) = raw.value else { return None };
+    let files = |item: &Node| match &item.value {
+        Value::Map(entries) => {
+            let files = entries.iter().find(|entry| entry.key == "files")?;
+            files.value.text().map(ToOwned::to_owned)
+        }
+        _ => item.text().map(ToOwned::to_owned),
+    };
+    Some(items.iter().filter_map(files).collect())
+}
+
+fn placed(texts: &Texts, faults: Vec<Fault>) -> Vec<Problem> {
+    let problem = |fault: Fault| {
+        let first = fault.first.map(|mark| translate::place(texts, mark));
+        let first = first.map(|place| format!("; first at {place}")).unwrap_or_default();
+        let place = translate::place(texts, fault.mark);
+        Problem::new(Some(place), format!("{}{first}", fault.message))
+    };
+    faults.into_iter().map(problem).collect()
+}
+
+fn load_mesh(file: &Path, root: Node, objects: &[Object]) -> Result<Loaded, Vec<Problem>> {
+    let texts = Texts::new(file, objects);
+    let root = intent::merge(root, objects).map_err(|faults| placed(&texts, faults))?;
+    let mesh = intent::assemble(&root).map_err(|faults| placed(&texts, faults))?;
+    let mut loaded = translate::translate(&mesh, &texts)?;
     for pattern in &mesh.raw {
         let path = beside(file, &pattern.files);
         let files = raw::matching(&path).map_err(|error| vec![raw::unreadable(&path, &error)])?;
         if files.is_empty() {
-            let place = translate::place(file, pattern.mark);
+            let place = translate::place(&texts, pattern.mark);
             let message = format!("raw: no file matches '{}'", pattern.files);
             loaded.warnings.push(Problem::new(Some(place), message));
         }

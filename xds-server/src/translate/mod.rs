@@ -13,7 +13,6 @@ mod route;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use proto::convert::pack;
@@ -31,7 +30,7 @@ pub use self::print::print;
 use crate::canonical::canonical;
 use crate::check::Problem;
 use crate::intent::yaml::Mark;
-use crate::intent::{Destination, Discover, Gateway, Mesh, Nodes, Route, Service};
+use crate::intent::{Destination, Discover, Gateway, Mesh, Nodes, Route, Service, Texts};
 use crate::references::references;
 use crate::share::{Audience, Discovered, Loaded, Services, Share};
 use crate::snapshot::{Place, Resource};
@@ -41,10 +40,10 @@ use crate::support::{self, Objection};
 ///
 /// # Errors
 /// What Envoy would refuse, at the place in the mesh file that it comes from.
-pub fn translate(mesh: &Mesh, file: &Path) -> Result<Loaded, Vec<Problem>> {
+pub fn translate(mesh: &Mesh, texts: &Texts) -> Result<Loaded, Vec<Problem>> {
     let mut maker = Maker {
         pool: &proto::descriptors(),
-        file: Arc::new(file.to_owned()),
+        texts,
         made: BTreeMap::new(),
         discovered: Vec::new(),
         problems: Vec::new(),
@@ -88,15 +87,15 @@ pub fn audience(nodes: &Nodes) -> Audience {
     }
 }
 
-/// A place in a mesh file.
+/// A place in one of the texts of a mesh.
 #[must_use]
-pub fn place(file: &Path, mark: Mark) -> Place {
-    Place { file: Arc::new(file.to_owned()), line: mark.line, column: mark.column }
+pub fn place(texts: &Texts, mark: Mark) -> Place {
+    Place { file: texts.of(mark), line: mark.line, column: mark.column }
 }
 
 struct Maker<'a> {
     pool: &'a DescriptorPool,
-    file: Arc<std::path::PathBuf>,
+    texts: &'a Texts,
     /// Clusters and load assignments, shared by the gateways that need them.
     made: BTreeMap<String, Vec<Arc<Resource>>>,
     discovered: Vec<Discovered>,
@@ -106,7 +105,7 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn place(&self, mark: Mark) -> Place {
-        Place { file: self.file.clone(), line: mark.line, column: mark.column }
+        place(self.texts, mark)
     }
 
     fn gateway(&mut self, mesh: &Mesh, gateway: &Gateway) -> Vec<Arc<Resource>> {

@@ -20,10 +20,14 @@ routes:
   - { name: web, gateway: edge, path: /, to: frontend }
 "#;
 
+fn texts() -> Texts {
+    Texts::new("mesh.yaml".as_ref(), [])
+}
+
 /// What the mesh becomes, which our own data plane must take in full.
 fn loaded(source: &str) -> Loaded {
     let mesh = intent::parse(source).expect("the mesh is fine");
-    let loaded = translate(&mesh, Path::new("mesh.yaml")).expect("it translates");
+    let loaded = translate(&mesh, &texts()).expect("it translates");
     assert_eq!(loaded.unsupported(), Vec::<String>::new(), "{source}");
     loaded
 }
@@ -220,7 +224,7 @@ fn http_filters_stand_before_the_router_and_are_checked() {
 
     let bad = source.replace("is_optional", "is_optonal");
     let mesh = intent::parse(&bad).unwrap();
-    let problems = translate(&mesh, Path::new("mesh.yaml")).unwrap_err();
+    let problems = translate(&mesh, &texts()).unwrap_err();
     let text = problems[0].to_string();
     assert!(text.starts_with("mesh.yaml:15:7: http_filters: "), "{text}");
     assert!(text.contains("did you mean 'is_optional'"), "{text}");
@@ -237,7 +241,7 @@ fn filter_of_envoys_alone_is_named_with_the_gateway() {
 "#;
     let source = MESH.replace(" { listen: \"127.0.0.1:8000\" }", gateway);
     let mesh = intent::parse(&source).unwrap();
-    let told = translate(&mesh, Path::new("mesh.yaml")).expect("it translates").unsupported();
+    let told = translate(&mesh, &texts()).expect("it translates").unsupported();
     assert_eq!(told.len(), 1, "{told:?}");
     let start = "mesh.yaml:11:3: Listener 'edge': \
                  filter_chains[0].filters[0].typed_config.http_filters[0]";
