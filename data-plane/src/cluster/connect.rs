@@ -324,6 +324,14 @@ impl Io for Stream {
             Self::Tls(stream) => stream.try_closed(),
         }
     }
+
+    fn end_with_reset(&self) {
+        match self {
+            Self::Tcp(stream) => stream.end_with_reset(),
+            Self::Unix(stream) => stream.end_with_reset(),
+            Self::Tls(stream) => stream.end_with_reset(),
+        }
+    }
 }
 
 impl AsyncRead for Socket {
@@ -381,6 +389,10 @@ impl Io for Socket {
 
     fn try_closed(&self) -> bool {
         self.stream.try_closed()
+    }
+
+    fn end_with_reset(&self) {
+        self.stream.end_with_reset();
     }
 }
 

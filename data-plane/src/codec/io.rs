@@ -38,6 +38,9 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin {
     /// closed it or sent something. Never waits; costs no syscall while nothing happened.
     fn try_closed(&self) -> bool;
 
+    /// What is dropped from now on ends with a reset, where the stream knows such a thing.
+    fn end_with_reset(&self) {}
+
     /// Appends what is there to `buf`, after making room for `hint` bytes; 0 is the end.
     ///
     /// # Errors
@@ -77,6 +80,11 @@ impl Io for TcpStream {
     fn try_closed(&self) -> bool {
         spoken(&self.try_read(&mut [0]))
     }
+
+    fn end_with_reset(&self) {
+        // A socket that refuses ends as others do.
+        let _set = self.set_zero_linger();
+    }
 }
 
 impl Io for UnixStream {
@@ -96,6 +104,10 @@ impl<T: Io + ?Sized> Io for Box<T> {
 
     fn try_closed(&self) -> bool {
         (**self).try_closed()
+    }
+
+    fn end_with_reset(&self) {
+        (**self).end_with_reset();
     }
 }
 

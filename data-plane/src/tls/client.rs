@@ -26,12 +26,15 @@ pub enum Offer {
     Http1,
     /// `h2`.
     Http2,
+    /// Nothing: the protocol is not ours to know.
+    Nothing,
 }
 
 /// The TLS of a cluster, for all workers.
 pub struct Client {
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
+    plain: Arc<ClientConfig>,
     name: ServerName<'static>,
     /// What is counted.
     pub recorder: Recorder,
@@ -65,6 +68,7 @@ impl Client {
         Self {
             http1: with_alpn(or(b"http/1.1")),
             http2: with_alpn(or(b"h2")),
+            plain: with_alpn(own().collect()),
             name: tls.sni.clone().unwrap_or_else(nobody),
             recorder: Recorder::new(stats),
         }
@@ -78,6 +82,7 @@ impl Client {
         let config = match offer {
             Offer::Http1 => &self.http1,
             Offer::Http2 => &self.http2,
+            Offer::Nothing => &self.plain,
         };
         ClientConnection::new(Arc::clone(config), self.name.clone()).map(Connection::Client)
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::base::clock::{self, Instant};
 use crate::cluster::circuit::{LimitKind, Overflow, RoutingPriority};
+use crate::cluster::connect::{ConnectError, ConnectErrorKind};
 use crate::cluster::{Cluster, Host};
 use crate::telemetry::WorkerId;
 use crate::telemetry::stats::ClusterStat;
@@ -107,7 +108,19 @@ impl Opened {
     }
 
     /// The attempt failed.
-    pub(super) fn failed(&self, ended: Ended) {
+    pub(super) fn failed(&self, error: &ConnectError) {
+        let ended = match error.kind {
+            ConnectErrorKind::Remote => Ended::Remote,
+            ConnectErrorKind::Local => Ended::Local,
+            ConnectErrorKind::Bind => {
+                self.owner.inc(ClusterStat::BindErrors);
+                Ended::Local
+            }
+            ConnectErrorKind::Timeout => {
+                self.owner.inc(ClusterStat::UpstreamCxConnectTimeout);
+                Ended::Local
+            }
+        };
         self.owner.host.stats.connect_failed();
         self.owner.inc(ClusterStat::UpstreamCxConnectFail);
         self.close(ended, false);
@@ -172,10 +185,20 @@ impl RequestSlot {
             owner.inc(ClusterStat::UpstreamRqActiveOverflow);
             return Err(Overflow(LimitKind::Requests));
         }
+        Ok(Self::begun(owner))
+    }
+
+    /// Above the limit too: for what counts as a request and is none.
+    pub(super) fn take_anyway(owner: &Rc<Owner>) -> Self {
+        owner.cluster.limits().counter(owner.priority, LimitKind::Requests).take_anyway();
+        Self::begun(owner)
+    }
+
+    fn begun(owner: &Rc<Owner>) -> Self {
         owner.host.stats.request_begun();
         owner.inc(ClusterStat::UpstreamRqTotal);
         owner.inc(ClusterStat::UpstreamRqActive);
-        Ok(Self(Rc::clone(owner)))
+        Self(Rc::clone(owner))
     }
 }
 

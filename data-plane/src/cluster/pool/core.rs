@@ -394,19 +394,7 @@ impl<C: Conn> Pool<C> {
     }
 
     fn failed(self: &Rc<Self>, opened: &Opened, error: &ConnectError) {
-        let ended = match error.kind {
-            ConnectErrorKind::Remote => Ended::Remote,
-            ConnectErrorKind::Local => Ended::Local,
-            ConnectErrorKind::Bind => {
-                self.owner.inc(ClusterStat::BindErrors);
-                Ended::Local
-            }
-            ConnectErrorKind::Timeout => {
-                self.owner.inc(ClusterStat::UpstreamCxConnectTimeout);
-                Ended::Local
-            }
-        };
-        opened.failed(ended);
+        opened.failed(error);
         // Those that attempts still under way can take go on waiting.
         let failed = {
             let mut inner = self.inner.borrow_mut();

@@ -18,6 +18,7 @@ mod core;
 mod h1;
 mod h2;
 mod lease;
+mod tcp;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -34,6 +35,7 @@ use tokio::sync::Notify;
 pub use h1::H1Conn;
 pub use h2::H2Conn;
 pub use lease::{LeaseError, Reuse};
+pub use tcp::{EndedBy, TcpConn};
 
 use self::account::Owner;
 pub use self::core::Payload;
@@ -41,7 +43,7 @@ use self::core::{Conn, Opening, Pool, Rules, SWEEP_INTERVAL};
 use self::h1::H1;
 use self::h2::H2;
 use self::lease::{Claim, Claiming};
-use super::circuit::RoutingPriority;
+use super::circuit::{LimitKind, Overflow, RoutingPriority};
 use super::connect::{ConnectError, ConnectOptions, Meter, Socket, connect};
 use super::lb::PickCx;
 use super::pick::Picker;

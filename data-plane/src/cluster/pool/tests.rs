@@ -209,6 +209,24 @@ async fn a_connection_closed_while_idle_is_not_leased() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn an_attempt_for_one_client_gives_all_back_failed_or_given_up() {
+    let rig = Rig::new(Thresholds { max_requests: 0, ..Thresholds::default() }, RULES);
+    let pools = Pools::new(WorkerId::worker(0), BufferPool::new(1), 7);
+    let host = pools.upstream(&rig.cluster).pick(None).unwrap();
+    // Nobody listens at port 1.
+    assert!(matches!(host.connect().await, Err(LeaseError::Connect(_))));
+    assert_eq!(rig.stat(ClusterStat::UpstreamRqPendingFailureEject), 1);
+    let mut waiting = Box::pin(host.connect());
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(waiting);
+    assert_eq!(rig.stat(ClusterStat::UpstreamRqCancelled), 1);
+    for kind in [LimitKind::Connections, LimitKind::PendingRequests, LimitKind::Requests] {
+        assert_eq!(rig.used(kind), 0);
+    }
+    assert_eq!(rig.stat(ClusterStat::UpstreamCxActive), 0);
+}
+
+#[tokio::test(flavor = "local")]
 async fn pending_requests_are_limited_and_freed_at_once() {
     let limits = Thresholds { max_pending_requests: 1, ..Thresholds::default() };
     let rig = Rig::new(limits, RULES);

@@ -273,6 +273,10 @@ impl<I: Io> Io for TlsStream<I> {
         io.poll_readable(cx)
     }
 
+    fn end_with_reset(&self) {
+        self.io.borrow().end_with_reset();
+    }
+
     /// A server may send session tickets to a client that is silent, so records are taken in until
     /// one means something. Nobody waits on an idle connection, hence the waker that wakes nobody.
     fn try_closed(&self) -> bool {
