@@ -44,6 +44,8 @@ struct Inner {
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
     active: Cell<usize>,
+    /// The time for a drain is over.
+    expired: Cell<bool>,
 }
 
 /// The owner's side: a listener on one worker.
@@ -57,6 +59,10 @@ impl LocalDrain {
             return;
         }
         self.0.level.set(level);
+        self.wake();
+    }
+
+    fn wake(&self) {
         let wakers: Vec<Waker> = self.0.wakers.borrow().iter().flatten().cloned().collect();
         for waker in wakers {
             waker.wake();
@@ -70,6 +76,14 @@ impl LocalDrain {
             self.0.pace.set(Some((clock::now(), over)));
         }
         self.raise(DrainLevel::Announce);
+    }
+
+    /// The time for a drain is over: who would be left alone at [`DrainLevel::Close`], since
+    /// something is always in flight there, is to end now too.
+    pub fn expire(&self) {
+        self.0.expired.set(true);
+        self.0.level.set(self.0.level.get().max(DrainLevel::Close));
+        self.wake();
     }
 
     /// The level at present.
@@ -109,6 +123,12 @@ impl Member {
     #[must_use]
     pub fn level(&self) -> DrainLevel {
         self.inner.level.get()
+    }
+
+    /// Whether a connection on which there are no requests must end.
+    #[must_use]
+    pub fn ends(&self) -> bool {
+        self.inner.expired.get() || self.level() == DrainLevel::Abort
     }
 
     /// Whether a connection should close after the response at hand; `random` decides while a
@@ -177,6 +197,19 @@ mod tests {
         drop((first, third));
         assert_eq!(drain.active(), 0);
         assert_eq!(drain.0.wakers.borrow().len(), 2);
+    }
+
+    #[test]
+    fn the_end_of_a_drain_wakes_who_outlived_its_close() {
+        let drain = LocalDrain::default();
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let member = drain.join();
+        member.register(&Waker::from(Arc::clone(&count)));
+        drain.raise(DrainLevel::Close);
+        assert!(!member.ends());
+        drain.expire();
+        assert!(member.ends());
+        assert_eq!((member.level(), count.0.load(Ordering::Relaxed)), (DrainLevel::Close, 2));
     }
 
     #[tokio::test(start_paused = true)]

@@ -88,7 +88,9 @@ pub fn peer_addr(peer: &Peer) -> Addr<'_> {
     }
 }
 
-fn host_addr(address: &HostAddress) -> Addr<'_> {
+/// A host as formats see it.
+#[must_use]
+pub fn host_addr(address: &HostAddress) -> Addr<'_> {
     match address {
         HostAddress::Socket(address) => Addr::Ip(*address),
         HostAddress::Pipe(path) => Addr::Pipe(path.to_str().unwrap_or_default()),

@@ -171,6 +171,10 @@ const fn number(log_type: LogType) -> u32 {
         LogType::DownstreamStart => 4,
         LogType::DownstreamEnd => 6,
         LogType::TunnelEstablished => 10,
+        LogType::TcpConnected => 1,
+        LogType::TcpPeriodic => 2,
+        LogType::TcpEnd => 3,
+        LogType::TcpStart => 14,
     }
 }
 

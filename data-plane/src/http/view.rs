@@ -6,6 +6,7 @@
 //! replaced in a [`Retired`] list and frees it on the control runtime once no worker uses it: no
 //! worker ever drops 100,000 routes between two requests.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -98,32 +99,33 @@ impl ViewCache {
     }
 }
 
-/// Views that were replaced and may still be in use.
+/// What was replaced (views, maps of clusters) and may still be in use.
 #[derive(Debug, Default)]
 pub struct Retired {
-    views: Vec<Arc<View>>,
+    parts: Vec<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Retired {
-    fn keep(&mut self, view: Arc<View>) {
+    /// Keeps a part until nobody else holds it.
+    pub fn keep<T: Any + Send + Sync>(&mut self, part: Arc<T>) {
         self.sweep();
-        self.views.push(view);
+        self.parts.push(part);
     }
 
-    /// Frees the views that nobody else holds any more.
+    /// Frees the parts that nobody else holds any more.
     pub fn sweep(&mut self) {
-        self.views.retain(|view| Arc::strong_count(view) > 1);
+        self.parts.retain(|part| Arc::strong_count(part) > 1);
     }
 
     /// How many are waiting.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.views.len()
+        self.parts.len()
     }
 
     /// Whether none is waiting.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.views.is_empty()
+        self.parts.is_empty()
     }
 }

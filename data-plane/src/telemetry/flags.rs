@@ -81,6 +81,8 @@ flags! {
     28 DOWNSTREAM_REMOTE_RESET "DR" "DownstreamRemoteReset";
     /// Unconditional drop overload (`UDO`).
     29 UNCONDITIONAL_DROP_OVERLOAD "UDO" "UnconditionalDropOverload";
+    /// The attempts of a TCP proxy ran out: the same flag, set after what made them fail.
+    30 CONNECT_ATTEMPTS_EXCEEDED "URX" "UpstreamRetryLimitExceeded";
 }
 
 impl ResponseFlags {
@@ -119,8 +121,9 @@ impl ResponseFlags {
     /// The flag with this short name (`UF`), as access-log filters name them.
     #[must_use]
     pub fn from_short(name: &str) -> Option<Self> {
-        let at = Self::NAMES.iter().position(|(short, _)| *short == name)?;
-        Some(Self(1 << at))
+        let of_name = |(at, (short, _)): (usize, &(&str, _))| (*short == name).then_some(1 << at);
+        let bits = Self::NAMES.iter().enumerate().filter_map(of_name);
+        bits.reduce(|all, bit| all | bit).map(Self)
     }
 
     /// Short names of the flags that are set.

@@ -63,6 +63,14 @@ pub enum LogType {
     TunnelEstablished,
     /// The end of a connection, for access logs of listeners.
     NotHttp,
+    /// A connection begins (`flush_access_log_on_start` of the TCP proxy).
+    TcpStart,
+    /// Its upstream is connected (`flush_access_log_on_connected`).
+    TcpConnected,
+    /// It goes on (`access_log_flush_interval`).
+    TcpPeriodic,
+    /// It is over.
+    TcpEnd,
 }
 
 impl LogType {
@@ -74,6 +82,10 @@ impl LogType {
             Self::DownstreamEnd => "DownstreamEnd",
             Self::DownstreamStart => "DownstreamStart",
             Self::TunnelEstablished => "DownstreamTunnelSuccessfullyEstablished",
+            Self::TcpStart => "TcpConnectionStart",
+            Self::TcpConnected => "TcpUpstreamConnected",
+            Self::TcpPeriodic => "TcpPeriodic",
+            Self::TcpEnd => "TcpConnectionEnd",
         }
     }
 }

@@ -57,6 +57,12 @@ impl Scope {
         }
     }
 
+    /// `tcp.<stat_prefix>.` of a TCP proxy.
+    #[must_use]
+    pub fn tcp(stat_prefix: &str) -> Self {
+        Self::tagged(&["tcp.", "."], "tcp.", &[("tcp_prefix", stat_prefix)])
+    }
+
     /// `listener.<name>.`; `name` is the `stat_prefix` of the listener, else its address.
     #[must_use]
     pub fn listener(name: &str) -> Self {

@@ -11,6 +11,7 @@ mod rbac;
 mod route;
 mod server;
 mod ssl;
+mod tcp;
 mod xds;
 
 pub use cluster::{ClusterStat, HealthCheckStat, OutlierStat};
@@ -27,4 +28,5 @@ pub use server::{
     ThreadLocalStat, WatchdogStat,
 };
 pub use ssl::SslStat;
+pub use tcp::TcpStat;
 pub use xds::{ControlPlaneStat, EdsStat, RdsStat, ReloadStat, SubscriptionStat};
