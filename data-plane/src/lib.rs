@@ -5,10 +5,11 @@
 //!
 //! | layer | module | holds |
 //! | --- | --- | --- |
-//! | L9 | `app` | the only place that knows everyone: build, wire, wait, drain |
-//! | L8 | `admin` | Envoy's admin interface, a file a page |
-//! | L7 | `listener` | sockets, workers, accept, filter chain choice |
-//! | L6 | `snapshot` | validated configuration → live objects, published as one |
+//! | L10 | `app` | the only place that knows everyone: build, wire, wait, drain |
+//! | L9 | `admin` | Envoy's admin interface, a file a page |
+//! | L8 | `listener` | sockets, workers, accept, filter chain choice |
+//! | L7 | `snapshot` | validated configuration → live objects, published as one |
+//! | L6 | `tcp` | one TCP connection: bytes to a host and back |
 //! | L5 | `http` | one request: pipeline, filters, router, local replies |
 //! | L4 | `cluster` | hosts, balancing, limits, upstream connections |
 //! | L3 | `route`, `codec`, `tls`, `xds` | routing; HTTP on the wire; TLS rules; the xDS client |
@@ -26,6 +27,7 @@ pub mod http;
 pub mod listener;
 pub mod route;
 pub mod snapshot;
+pub mod tcp;
 pub mod telemetry;
 pub mod tls;
 pub mod xds;

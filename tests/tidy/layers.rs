@@ -8,11 +8,12 @@ use crate::none;
 use crate::source::{self, Source};
 
 /// Modules and their layers.
-const LAYERS: [(&str, u8); 13] = [
-    ("app", 9),
-    ("admin", 8),
-    ("listener", 7),
-    ("snapshot", 6),
+const LAYERS: [(&str, u8); 14] = [
+    ("app", 10),
+    ("admin", 9),
+    ("listener", 8),
+    ("snapshot", 7),
+    ("tcp", 6),
     ("http", 5),
     ("cluster", 4),
     ("route", 3),

@@ -26,6 +26,7 @@ pub mod resource;
 pub mod route;
 pub mod source;
 pub mod support;
+pub mod tcp_proxy;
 pub mod tls;
 pub mod value_matcher;
 pub mod verdict;

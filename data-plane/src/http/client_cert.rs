@@ -14,7 +14,7 @@ use crate::tls::peer::{CertificateFacts, TlsInfo, fingerprint, url_encoded_pem};
 impl TlsFacts {
     /// What a manager needs of a connection in TLS.
     #[must_use]
-    pub fn new(tls: &TlsInfo, server_name: Box<str>, config: &ClientAddressConfig) -> Self {
+    pub fn new(tls: &TlsInfo, config: &ClientAddressConfig) -> Self {
         let told = matches!(
             config.forward_client_cert,
             ForwardClientCert::AppendForward | ForwardClientCert::SanitizeSet
@@ -28,7 +28,6 @@ impl TlsFacts {
             },
             client_certificate: tls.peer.first().cloned(),
             names: OnceCell::new(),
-            server_name,
             forwarded: if told { value(tls, config) } else { None },
         }
     }

@@ -42,6 +42,9 @@ pub struct ConnInfo {
     pub accepted: Instant,
     /// What the TLS handshake agreed on.
     pub tls: Option<Box<TlsFacts>>,
+    /// The name that the client asked for, in lower case; empty where it asked for none, or where
+    /// no `tls_inspector` read its first bytes.
+    pub server_name: Box<str>,
     /// What became of it, for the logs of its listener.
     pub record: ConnRecord,
     /// It is to close after the response at hand.
@@ -72,9 +75,6 @@ pub struct TlsFacts {
     pub client_certificate: Option<CertificateDer<'static>>,
     /// Its names, read once something asks for them.
     pub(super) names: OnceCell<CertificateFacts>,
-    /// The name that the client asked for, in lower case; empty where it asked for none, or where
-    /// no `tls_inspector` read its first bytes.
-    pub server_name: Box<str>,
     /// What is said of it in `x-forwarded-client-cert`.
     pub forwarded: Option<HeaderValue>,
 }
@@ -104,7 +104,8 @@ impl ConnInfo {
     pub fn new(id: u64, remote: Peer, local: Peer, transport: Transport) -> Self {
         let (accepted, closes) = (clock::now(), Cell::new(false));
         let (record, kept) = (ConnRecord::default(), RefCell::default());
-        Self { id, remote, local, transport, accepted, tls: None, record, closes, kept }
+        let (tls, server_name) = (None, Box::default());
+        Self { id, remote, local, transport, accepted, tls, server_name, record, closes, kept }
     }
 
     /// The version of HTTP that ALPN agreed on.

@@ -11,6 +11,7 @@ use rustls::{Connection, ServerConnection};
 
 use super::chain::{Facts, select};
 use super::log::{self, Ended};
+use super::terminal::Terminal;
 use super::worker::{GlobalConnections, GlobalPermit, Local};
 use crate::base::clock::{self, Instant};
 use crate::base::task;
@@ -18,9 +19,8 @@ use crate::codec::io::Io;
 use crate::codec::io::hello::{Hello, Inspect, alert};
 use crate::codec::io::tls::{HandshakeError, TlsStream};
 use crate::config::listener::TlsInspection;
-use crate::http::conn::{ConnInfo, Peer, TlsFacts, Transport};
+use crate::http::conn::{ConnInfo, Peer, Transport};
 use crate::http::drain::{DrainLevel, Member};
-use crate::http::serve::{ConnCx, WorkerManager, serve};
 use crate::http::worker::Worker;
 use crate::snapshot::ListenerSpec;
 use crate::telemetry::WorkerId;
@@ -37,6 +37,8 @@ struct Accepted {
     at: Instant,
     /// Its chain's place among the listener's, once it is chosen.
     place: Option<usize>,
+    /// The name that the client asked for; empty if none is known.
+    server_name: Box<str>,
 }
 
 /// A connection begins.
@@ -60,6 +62,7 @@ pub(super) fn begin<I: Io + 'static>(
         permit,
         at: clock::now(),
         place: None,
+        server_name: Box::default(),
     };
     if spec.config.tls_inspection == TlsInspection::Off {
         accepted.choose(io, Begins::Unread);
@@ -96,12 +99,13 @@ impl Accepted {
             self.log(Ended::NO_CHAIN);
             return;
         };
-        let Some(manager) = &self.local.managers[place] else {
+        let terminal = self.local.terminals[place].clone();
+        if matches!(terminal, Terminal::Close) {
             spec.stats.inc(id, ListenerStat::DownstreamCxDestroy);
             self.log(Ended::of(&self.info(Transport::Plain)));
             return;
-        };
-        let manager = Rc::clone(manager);
+        }
+        self.server_name = begins.server_name();
         let chain = spec.chains().nth(place);
         let tls = chain.and_then(|chain| Some((chain.tls.clone()?, chain.handshake_timeout)));
         spec.stats.inc(id, ListenerStat::DownstreamCxActive);
@@ -113,23 +117,18 @@ impl Accepted {
                         Hello::Plain(bytes) | Hello::Tls { bytes, .. } | Hello::Broken(_, bytes),
                     ) => bytes,
                 };
-                task::spawn_local("connection", self.serve_plain(io, bytes, manager)).detach();
+                task::spawn_local("connection", self.serve_plain(io, bytes, terminal)).detach();
             }
             Some(tls) => {
-                task::spawn_local("connection", self.serve_tls(io, begins, tls, manager)).detach();
+                task::spawn_local("connection", self.serve_tls(io, begins, tls, terminal)).detach();
             }
         }
     }
 
-    async fn serve_plain<I: Io + 'static>(
-        self,
-        io: I,
-        bytes: BytesMut,
-        manager: Rc<WorkerManager>,
-    ) {
+    async fn serve_plain<I: Io + 'static>(self, io: I, bytes: BytesMut, terminal: Terminal) {
         let (worker, drain) = (Rc::clone(&self.worker), self.local.drain.join());
         let info = Rc::new(self.info(Transport::Plain));
-        serve(io, bytes, ConnCx { worker, manager, info: Rc::clone(&info), drain }).await;
+        terminal.serve(io, bytes, worker, Rc::clone(&info), drain).await;
         self.over(Ended::of(&info));
     }
 
@@ -140,22 +139,19 @@ impl Accepted {
         io: I,
         begins: Begins,
         (server, limit): (Arc<Server>, Duration),
-        manager: Rc<WorkerManager>,
+        terminal: Terminal,
     ) {
         let drain = self.local.drain.join();
         let until = self.at + limit;
-        let asked = begins.server_name();
         let handshake = Box::pin(handshake(io, begins, &server, self.worker.id));
         let (mut info, mut termination) = (self.info(Transport::Tls), None);
         let stats = &self.local.spec.stats;
         match within(until, &drain, handshake).await {
             Within::Done(Some(mut stream)) => {
                 let tls = server.info(stream.session());
-                let facts = TlsFacts::new(&tls, asked, &manager.manager.config.client);
-                info.tls = Some(Box::new(facts));
+                info.tls = terminal.tls_facts(&tls);
                 let (worker, info) = (Rc::clone(&self.worker), Rc::new(info));
-                let cx = ConnCx { worker, manager, info: Rc::clone(&info), drain };
-                serve(stream, BytesMut::new(), cx).await;
+                terminal.serve(stream, BytesMut::new(), worker, Rc::clone(&info), drain).await;
                 self.over(Ended::of(&info));
                 return;
             }
@@ -203,7 +199,10 @@ impl Accepted {
 
     fn info(&self, transport: Transport) -> ConnInfo {
         let (remote, local) = (self.remote.clone(), self.local_end.clone());
-        ConnInfo::new(self.worker.next_connection_id(), remote, local, transport)
+        let id = self.worker.next_connection_id();
+        let mut info = ConnInfo::new(id, remote, local, transport);
+        info.server_name = self.server_name.clone();
+        info
     }
 
     fn log(&self, ended: Ended<'_>) {

@@ -10,6 +10,7 @@ mod connection;
 mod log;
 mod manager;
 pub mod socket;
+mod terminal;
 mod worker;
 
 pub use manager::{BoundAddress, ListenerState, Listeners, Which};

@@ -21,10 +21,10 @@ use crate::codec::io::BufferPool;
 use crate::config::listener::{BindAddress, ListenAddress};
 use crate::http::conn::Peer;
 use crate::http::drain::{DrainLevel, DrainPlan, LocalDrain};
-use crate::http::serve::WorkerManager;
 use crate::http::worker::Worker;
 use crate::listener::accept;
 use crate::listener::connection::begin;
+use crate::listener::terminal::Terminal;
 use crate::snapshot::ListenerSpec;
 
 /// Spare read buffers that a worker keeps.
@@ -187,7 +187,7 @@ pub fn spawn_worker(
 pub(super) struct Local {
     pub(super) spec: Arc<ListenerSpec>,
     /// One a chain, in the spec's order, the default chain last.
-    pub(super) managers: Vec<Option<Rc<WorkerManager>>>,
+    pub(super) terminals: Vec<Terminal>,
     pub(super) drain: LocalDrain,
 }
 
@@ -269,15 +269,12 @@ impl State {
         spec: &Arc<ListenerSpec>,
         sockets: Vec<(usize, Socket)>,
     ) -> Option<Listening> {
-        let managers = spec
-            .chains()
-            .map(|chain| {
-                let manager = chain.handler.manager()?;
-                Some(Rc::new(WorkerManager::new(manager, &self.buffers)))
-            })
-            .collect();
-        let local =
-            Rc::new(Local { spec: Arc::clone(spec), managers, drain: LocalDrain::default() });
+        let terminals = spec.chains().map(|chain| Terminal::new(&chain.handler, &self.buffers));
+        let local = Rc::new(Local {
+            terminals: terminals.collect(),
+            spec: Arc::clone(spec),
+            drain: LocalDrain::default(),
+        });
         let accepting = sockets
             .into_iter()
             .filter_map(|(address, socket)| self.accept(&local, address, socket))
@@ -295,7 +292,7 @@ impl State {
         // Whoever is still there at the end of the drain time is closed.
         task::spawn_local("drain", async move {
             tokio::time::sleep(drain.until).await;
-            drain_flag.raise(DrainLevel::Close);
+            drain_flag.expire();
         })
         .detach();
         self.draining.push(old.local);

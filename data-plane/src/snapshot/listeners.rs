@@ -13,6 +13,7 @@ use crate::http::access_log::AccessLog;
 use crate::http::manager::Manager;
 use crate::http::routes::Routes;
 use crate::http::view::View;
+use crate::tcp::TcpProxy;
 use crate::telemetry::stats::Scope;
 use crate::tls::server::Server;
 
@@ -38,6 +39,12 @@ impl Entry {
     /// The managers that read a route table by RDS.
     fn managers(&self) -> impl Iterator<Item = &Arc<Manager>> {
         self.spec.chains().filter_map(|chain| chain.handler.manager())
+    }
+}
+
+impl Entry {
+    fn tcp_proxies(&self) -> impl Iterator<Item = &Arc<TcpProxy>> {
+        self.spec.chains().filter_map(|chain| chain.handler.tcp_proxy())
     }
 }
 
@@ -187,6 +194,10 @@ impl Snapshot {
                 NetworkFilters::Http(config) => {
                     Handler::Http(Arc::new(self.build_manager(config, &stat_name, tcp)))
                 }
+                NetworkFilters::Tcp(tcp) => {
+                    let parts = (&self.registry, &self.manager_cx.logs);
+                    Handler::Tcp(Arc::new(TcpProxy::build(tcp, &config.name, parts, &self.map)))
+                }
             },
         };
         ListenerSpec {
@@ -272,6 +283,11 @@ impl Snapshot {
 
     /// Shows every manager the clusters and routes as they are now.
     pub(super) fn publish_views(&mut self) {
+        let entries =
+            self.listeners.values().flat_map(|slot| slot.active.iter().chain(&slot.warming));
+        for proxy in entries.flat_map(Entry::tcp_proxies) {
+            proxy.publish(&self.map, &mut self.retired);
+        }
         self.publish_where(|_| true);
     }
 

@@ -26,6 +26,7 @@ use crate::http::access_log::AccessLog;
 use crate::http::manager::{Manager, ManagerCx};
 use crate::http::routes::Routes;
 use crate::http::view::Retired;
+use crate::tcp::TcpProxy;
 use crate::telemetry::stats::{Group, ListenerStat, Registry};
 use crate::tls::server::Server;
 
@@ -70,6 +71,8 @@ pub enum Handler {
     Close,
     /// Serve HTTP.
     Http(Arc<Manager>),
+    /// Pass bytes on.
+    Tcp(Arc<TcpProxy>),
 }
 
 impl Handler {
@@ -77,8 +80,17 @@ impl Handler {
     #[must_use]
     pub const fn manager(&self) -> Option<&Arc<Manager>> {
         match self {
-            Self::Close => None,
+            Self::Close | Self::Tcp(_) => None,
             Self::Http(manager) => Some(manager),
+        }
+    }
+
+    /// The TCP proxy, if it is one.
+    #[must_use]
+    pub const fn tcp_proxy(&self) -> Option<&Arc<TcpProxy>> {
+        match self {
+            Self::Close | Self::Http(_) => None,
+            Self::Tcp(proxy) => Some(proxy),
         }
     }
 }

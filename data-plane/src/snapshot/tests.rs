@@ -411,6 +411,24 @@ fn a_warming_listener_begins_with_the_clusters_of_now() {
 }
 
 #[test]
+fn a_tcp_proxy_sees_the_clusters_of_now_from_its_first_connection_on() {
+    let mut rig = Rig::new();
+    let yaml = "static_resources: {listeners: [{name: t, address: {socket_address: {address: \
+                127.0.0.1, port_value: 8001}}, filter_chains: [{name: c, filters: [{name: tcp, \
+                typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.\
+                tcp_proxy.v3.TcpProxy, stat_prefix: t, cluster: a}}]}]}]}";
+    let loaded = load::load_text("listener.yaml", yaml).expect("the test's own listener");
+    rig.snapshot.set_listener(&loaded.config.listeners[0].value, Origin::Static, &mut rig.effects);
+    let Some(Effect::Listen(spec)) = rig.effects.pop() else { panic!("it listens at once") };
+    let proxy = spec.chains[0].handler.tcp_proxy().expect("a TCP proxy");
+    assert_eq!(&*proxy.chain, "c");
+    assert!(proxy.clusters().get("a").is_none());
+    rig.cluster(&eds("a", 1));
+    rig.endpoints("a", 80);
+    assert!(proxy.clusters().get("a").is_some());
+}
+
+#[test]
 fn virtual_clusters_count_as_long_as_a_table_names_them() {
     let mut rig = Rig::new();
     let registry = rig.snapshot.registry.clone();

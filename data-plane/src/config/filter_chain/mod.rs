@@ -3,6 +3,7 @@
 //!
 //! Shape only; `parse.rs` has the rules. An empty list or `None` in a match means "any".
 
+pub(in crate::config) mod filters;
 pub mod parse;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 
 use super::http_manager::HttpManagerConfig;
 use super::metadata::Metadata;
+use super::tcp_proxy::TcpProxyConfig;
 use super::tls::DownstreamTls;
 
 /// One filter chain.
@@ -38,6 +40,8 @@ pub enum NetworkFilters {
     Close,
     /// The connection manager.
     Http(Arc<HttpManagerConfig>),
+    /// The TCP proxy.
+    Tcp(Arc<TcpProxyConfig>),
 }
 
 /// The transport socket of accepted connections.
@@ -90,7 +94,7 @@ impl FilterChainConfig {
     #[must_use]
     pub const fn manager(&self) -> Option<&Arc<HttpManagerConfig>> {
         match &self.filters {
-            NetworkFilters::Close => None,
+            NetworkFilters::Close | NetworkFilters::Tcp(_) => None,
             NetworkFilters::Http(manager) => Some(manager),
         }
     }

@@ -6,19 +6,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use proto::envoy::config::core::v3::TransportSocket;
 use proto::envoy::config::listener::v3 as pb;
-use proto::envoy::config::listener::v3::filter::ConfigType;
 use proto::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
-use proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 
-use super::{DownstreamTransport, FilterChainConfig, FilterChainMatch, NetworkFilters, SourceType};
+use super::{DownstreamTransport, FilterChainConfig, FilterChainMatch, SourceType, filters};
 use crate::config::error::{At, Collector, Problems, Reason};
-use crate::config::extension::{self, Body};
 use crate::config::resource::ParseCx;
-use crate::config::{field, http_manager, metadata, tls};
-
-/// Full name of the connection manager's message.
-pub(in crate::config) const HTTP_MANAGER: &str =
-    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+use crate::config::{field, metadata, tls};
 
 /// Most combinations of match values over all chains of a listener.
 const COMBINATIONS_MAX: usize = 1 << 20;
@@ -35,7 +28,7 @@ pub fn parse(chain: pb::FilterChain, cx: &ParseCx<'_>) -> Result<FilterChainConf
     let transport = all.keep(parse_transport(chain.transport_socket.as_ref(), cx));
     let limit = chain.transport_socket_connect_timeout;
     let limit = all.keep(field::timeout(limit, None, "transport_socket_connect_timeout"));
-    let filters = all.keep(parse_filters(chain.filters, cx));
+    let filters = all.keep(filters::parse(chain.filters, cx));
     all.finish()?;
     let (Some(matches), Some(transport), Some(filters)) = (matches, transport, filters) else {
         return Err(Reason::Missing.into());
@@ -61,42 +54,6 @@ fn parse_transport(
 
 fn refuse_proxy_proto(chain: &pb::FilterChain) -> Result<(), Problems> {
     field::refuse(field::flag(chain.use_proxy_proto, false), "use_proxy_proto")
-}
-
-fn parse_filters(filters: Vec<pb::Filter>, cx: &ParseCx<'_>) -> Result<NetworkFilters, Problems> {
-    let count = filters.len();
-    let mut chain = NetworkFilters::Close;
-    for (i, filter) in filters.into_iter().enumerate() {
-        let manager = parse_filter(filter, cx).at_index("filters", i)?;
-        if i + 1 < count {
-            let text = "the connection manager is a terminal filter and must be the last one";
-            return Err(Reason::Rule(text.into()).into()).at_index("filters", i);
-        }
-        chain = NetworkFilters::Http(Arc::new(manager));
-    }
-    Ok(chain)
-}
-
-fn parse_filter(
-    filter: pb::Filter,
-    cx: &ParseCx<'_>,
-) -> Result<http_manager::HttpManagerConfig, Problems> {
-    let any = match filter.config_type {
-        Some(ConfigType::TypedConfig(any)) => any,
-        Some(ConfigType::ConfigDiscovery(_)) => {
-            field::refuse(true, "config_discovery")?;
-            return Err(Reason::Missing.into());
-        }
-        None => return Err(extension::unknown("network filter", &filter.name, "").into()),
-    };
-    let opened = extension::open(&any).at("typed_config")?;
-    match opened.body {
-        Body::Message(bytes) if opened.message == HTTP_MANAGER => {
-            let hcm: HttpConnectionManager = extension::decode(&bytes).at("typed_config")?;
-            http_manager::parse::parse(hcm, cx).at("typed_config")
-        }
-        _ => Err(extension::unknown("network filter", &filter.name, &opened.message).into()),
-    }
 }
 
 fn parse_match(m: pb::FilterChainMatch) -> Result<FilterChainMatch, Problems> {

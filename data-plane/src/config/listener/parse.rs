@@ -23,7 +23,9 @@ use crate::config::address::{Address, TcpKeepalive};
 use crate::config::cluster::parse::BUFFER_LIMIT_BYTES_DEFAULT;
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::extension::{self, Body};
-use crate::config::filter_chain::{FilterChainConfig, FilterChainMatch, parse as filter_chain};
+use crate::config::filter_chain::{
+    FilterChainConfig, FilterChainMatch, filters, parse as filter_chain,
+};
 use crate::config::resource::ParseCx;
 use crate::config::{access_log, address, field, http_manager, metadata};
 
@@ -55,7 +57,7 @@ fn parse_api(
     let any = field::required(api.api_listener, "api_listener")?;
     let opened = extension::open(&any).at("api_listener")?;
     let parsed = match opened.body {
-        Body::Message(bytes) if opened.message == filter_chain::HTTP_MANAGER => {
+        Body::Message(bytes) if opened.message == filters::HTTP_MANAGER => {
             let hcm: HttpConnectionManager = extension::decode(&bytes).at("api_listener")?;
             http_manager::parse::parse(hcm, cx)
         }

@@ -86,6 +86,38 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
         ],
         &[],
     ),
+    (
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        &[
+            "stat_prefix",
+            "cluster",
+            "weighted_clusters",
+            "idle_timeout",
+            "access_log",
+            "max_connect_attempts",
+            "max_downstream_connection_duration",
+            "max_downstream_connection_duration_jitter_percentage",
+            "access_log_flush_interval",
+            "flush_access_log_on_connected",
+            "access_log_options",
+        ],
+        &[],
+    ),
+    ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster", &["clusters"], &[]),
+    (
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight",
+        &["name", "weight"],
+        &[],
+    ),
+    (
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TcpAccessLogOptions",
+        &[
+            "access_log_flush_interval",
+            "flush_access_log_on_connected",
+            "flush_access_log_on_start",
+        ],
+        &[],
+    ),
     ("envoy.config.accesslog.v3.AccessLog", &["name", "filter", "typed_config"], &[]),
     (
         "envoy.config.accesslog.v3.AccessLogFilter",

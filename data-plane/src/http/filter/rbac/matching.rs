@@ -75,7 +75,7 @@ impl Condition {
             // Without a route nothing matches, not even an inverted test.
             Self::RouteMetadata(matcher) => asked.route.is_some_and(|route| found(matcher, route)),
             Self::ServerName(name) => {
-                let asked = asked.conn.tls.as_ref().map_or("", |tls| &*tls.server_name);
+                let asked = &*asked.conn.server_name;
                 name.is_match(asked.as_bytes())
             }
             Self::UriTemplate(template) => template.is_match(path_before_query(asked.request.path)),
