@@ -14,6 +14,7 @@ mod compare;
 mod known;
 mod outcome;
 mod side;
+mod tcp;
 
 use std::{fs, thread};
 
@@ -63,6 +64,12 @@ families!(
     upstream,
     virtual_clusters,
 );
+
+/// Connections that carry bytes alone: a form of its own.
+#[test]
+fn tcp_proxy() {
+    tcp::run("tcp_proxy");
+}
 
 /// Runs a family on both sides at once and compares case by case.
 fn run(name: &str) {

@@ -20,6 +20,7 @@ mod retries;
 mod rig;
 mod seed;
 mod streams;
+mod tcp_proxy;
 mod tls;
 mod tls_upstream;
 mod tunnels;

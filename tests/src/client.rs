@@ -99,6 +99,16 @@ impl Connection {
         self.stream.shutdown(Shutdown::Write)
     }
 
+    /// Ends the connection with a reset.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn reset(self) -> io::Result<()> {
+        use std::os::fd::AsFd as _;
+        let now = Some(Duration::ZERO);
+        Ok(rustix::net::sockopt::set_socket_linger(self.stream.as_fd(), now)?)
+    }
+
     /// Reads the response to a request of `method`.
     ///
     /// # Errors

@@ -18,5 +18,6 @@ pub mod proxy;
 pub mod servers;
 pub mod setup;
 pub mod stats;
+pub mod tcp_backend;
 pub mod tls;
 pub mod wait;

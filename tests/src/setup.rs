@@ -104,6 +104,49 @@ pub fn panic_filter(path: &str, at: &str) -> Value {
     })
 }
 
+/// A listener of that name whose chain is a TCP proxy with these fields.
+#[must_use]
+pub fn tcp_listener(name: &str, fields: &Value) -> Value {
+    let mut proxy = json!({
+        "@type": type_url("filters.network.tcp_proxy.v3.TcpProxy"),
+        "stat_prefix": name,
+    });
+    for (field, value) in fields.as_object().into_iter().flatten() {
+        proxy[field] = value.clone();
+    }
+    json!({
+        "name": name,
+        "address": address(SocketAddr::from(([127, 0, 0, 1], 0))),
+        "filter_chains": [{"filters": [{
+            "name": "envoy.filters.network.tcp_proxy",
+            "typed_config": proxy,
+        }]}],
+    })
+}
+
+/// A bootstrap of these listeners and clusters.
+#[must_use]
+pub fn of(listeners: &[Value], clusters: &[Value]) -> String {
+    let bootstrap = json!({
+        "admin": {"address": address(SocketAddr::from(([127, 0, 0, 1], 0)))},
+        "static_resources": {"listeners": listeners, "clusters": clusters},
+    });
+    bootstrap.to_string()
+}
+
+/// An access log in `access.log` of the proxy's folder.
+#[must_use]
+pub fn file_log(format: &str) -> Value {
+    json!({
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": type_url("access_loggers.file.v3.FileAccessLog"),
+            "path": "{{folder}}/access.log",
+            "log_format": {"text_format_source": {"inline_string": format}},
+        },
+    })
+}
+
 /// A socket address as Envoy writes it.
 #[must_use]
 pub fn address(at: SocketAddr) -> Value {
