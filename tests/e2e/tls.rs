@@ -316,3 +316,25 @@ fn a_secret_is_found_by_name_and_redacted_in_dumps() -> Result<()> {
     assert!(dump.contains("[redacted]") || dump.contains("W3JlZGFjdGVkXQ=="), "{dump}");
     Ok(())
 }
+
+#[test]
+fn who_lists_names_or_hashes_wants_a_certificate() -> Result<()> {
+    let (authority, backend) = (Authority::new("root"), answering());
+    let own = authority.issue("edge", &["edge.example"], &[]);
+    let right = authority.issue("reviews", &[], &[SPIFFE]);
+    let names = mutual(&own, &authority)["common_tls_context"]["validation_context"].clone();
+    let hash = json!({"verify_certificate_hash": [right.fingerprint()]});
+    for rules in [names, hash] {
+        let mut optional = context(&own);
+        optional["common_tls_context"]["validation_context"] = rules.clone();
+        let text = bootstrap(&[(json!({}), optional)], &json!({}), backend.address());
+        let proxy = Proxy::start(Kind::Ours, &text);
+        let at = proxy.listener("main");
+        let client = Client::new(&authority, "edge.example");
+        assert!(client.get(at, "/", "").is_err(), "nobody is served without: {rules}");
+        let client = Client { identity: Some(&right), ..client };
+        assert_eq!(client.get(at, "/", "")?.status(), 200);
+    }
+    assert_eq!(backend.seen_count(), 2, "only those with a certificate came through");
+    Ok(())
+}

@@ -10,11 +10,12 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
-    SupportedProtocolVersion,
+    SupportedCipherSuite, SupportedProtocolVersion,
 };
 use serde_json::{Value, json};
 
@@ -48,6 +49,14 @@ impl Identity {
     #[must_use]
     pub const fn der(&self) -> &CertificateDer<'static> {
         &self.der
+    }
+
+    /// SHA-256 of the certificate in hex.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let SupportedCipherSuite::Tls13(suite) = TLS13_AES_128_GCM_SHA256 else { return "".into() };
+        let hash = suite.common.hash_provider.hash(&self.der);
+        hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The key.

@@ -41,7 +41,8 @@ impl Server {
             .expect("each version has a suite and a key exchange");
         let rules = &tls.common.validation;
         let builder = if rules.checks() || tls.require_client_certificate {
-            let mandatory = tls.require_client_certificate;
+            // As in Envoy: who lists names or hashes means that a client shows one of them.
+            let mandatory = tls.require_client_certificate || rules.lists();
             builder.with_client_cert_verifier(Verifier::new(rules, Side::Client, mandatory))
         } else {
             builder.with_no_client_auth()

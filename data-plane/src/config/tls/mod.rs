@@ -133,6 +133,14 @@ impl Validation {
             && self.certificate_hashes.is_empty()
             && self.spki_hashes.is_empty())
     }
+
+    /// Whether names or hashes are listed, of which a peer must show one.
+    #[must_use]
+    pub fn lists(&self) -> bool {
+        !(self.names.is_empty()
+            && self.certificate_hashes.is_empty()
+            && self.spki_hashes.is_empty())
+    }
 }
 
 impl fmt::Debug for CertificateConfig {
