@@ -29,10 +29,6 @@ pub(super) fn parse(
     all.keep(refuse_unbuilt(&message));
     let roots = message.trusted_ca.map(|source| {
         let pem = data_source::parse(source, cx)?;
-        // Envoy takes an empty text as no authority at all.
-        if pem.is_empty() {
-            return Ok(Vec::new());
-        }
         certificate::certificates(&pem)?.into_iter().map(anchor).collect()
     });
     let roots = all.keep(roots.transpose().at("trusted_ca"));
