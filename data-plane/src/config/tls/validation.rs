@@ -29,6 +29,7 @@ pub(super) fn parse(
     all.keep(refuse_unbuilt(&message));
     let roots = message.trusted_ca.map(|source| {
         let pem = data_source::parse(source, cx)?;
+        only_certificates(&pem)?;
         certificate::certificates(&pem)?.into_iter().map(anchor).collect()
     });
     let roots = all.keep(roots.transpose().at("trusted_ca"));
@@ -78,6 +79,21 @@ fn refuse_unbuilt(message: &pb::CertificateValidationContext) -> Result<(), Prob
         all.keep(field::refuse(present, name));
     }
     all.finish()
+}
+
+/// Envoy reads more than certificates of such a bundle: what would be passed over here is refused,
+/// a revocation list above all. A key is passed over there too.
+fn only_certificates(pem: &[u8]) -> Result<(), Problems> {
+    let lines = pem.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii);
+    let labels = lines.filter_map(|line| line.strip_prefix(b"-----BEGIN "));
+    let mut other = labels.map(|label| label.strip_suffix(b"-----").unwrap_or(label));
+    match other.find(|label| *label != b"CERTIFICATE" && !label.ends_with(b"PRIVATE KEY")) {
+        None => Ok(()),
+        Some(label) => {
+            let what = format!("PEM section {} of trusted_ca", String::from_utf8_lossy(label));
+            Err(Reason::NotSupported { what }.into())
+        }
+    }
 }
 
 fn anchor(der: CertificateDer<'static>) -> Result<TrustedCa, Problems> {
