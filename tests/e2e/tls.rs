@@ -338,3 +338,24 @@ fn who_lists_names_or_hashes_wants_a_certificate() -> Result<()> {
     assert_eq!(backend.seen_count(), 2, "only those with a certificate came through");
     Ok(())
 }
+
+#[test]
+fn a_certificate_that_nothing_verified_is_told_to_nobody() -> Result<()> {
+    let (authority, backend) = (Authority::new("root"), answering());
+    let own = authority.issue("edge", &["edge.example"], &[]);
+    let made = Authority::new("made up").issue("reviews", &[], &[SPIFFE]);
+    let mut any = context(&own);
+    any["require_client_certificate"] = json!(true);
+    for rule in ["SANITIZE_SET", "APPEND_FORWARD", "FORWARD_ONLY"] {
+        let manager = json!({"forward_client_cert_details": rule});
+        let text = bootstrap(&[(json!({}), any.clone())], &manager, backend.address());
+        let proxy = Proxy::start(Kind::Ours, &text);
+        let client = Client { identity: Some(&made), ..Client::new(&authority, "edge.example") };
+        let claim = "x-forwarded-client-cert: By=me\r\n";
+        assert_eq!(client.get(proxy.listener("main"), "/", claim)?.status(), 200);
+        let seen = backend.take_seen();
+        let seen = seen.last().context("a request")?;
+        assert_eq!(seen.head.field("x-forwarded-client-cert"), None, "{rule}");
+    }
+    Ok(())
+}

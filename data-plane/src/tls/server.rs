@@ -20,6 +20,8 @@ pub struct Server {
     /// What is counted.
     pub recorder: Recorder,
     uris: Arc<[Arc<str>]>,
+    /// A client's certificate is held against something.
+    verifies: bool,
 }
 
 impl fmt::Debug for Server {
@@ -64,6 +66,7 @@ impl Server {
             config: Arc::new(config),
             recorder: Recorder::new(stats),
             uris: uris.unwrap_or_default().into(),
+            verifies: rules.checks(),
         }
     }
 
@@ -84,7 +87,12 @@ impl Server {
     /// What a finished handshake agreed on.
     #[must_use]
     pub fn info(&self, session: &Connection) -> TlsInfo {
-        TlsInfo::new(session, &self.uris)
+        let mut info = TlsInfo::new(session, &self.uris);
+        if !self.verifies {
+            // Anybody makes such a certificate: it says nothing of who calls.
+            info.peer.clear();
+        }
+        info
     }
 }
 
