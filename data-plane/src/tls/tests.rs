@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, SanType, date_time_ymd,
+    Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 use rustls::Error;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -21,8 +21,13 @@ struct Ca {
 }
 
 fn ca(name: &str) -> Ca {
+    ca_that(name, |_| {})
+}
+
+fn ca_that(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Ca {
     let mut params = params(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut params);
     let key = KeyPair::generate().unwrap();
     let der = params.self_signed(&key).unwrap().der().clone();
     Ca { issuer: Issuer::new(params, key), der }
@@ -86,6 +91,59 @@ fn a_chain_must_lead_to_a_trusted_authority_and_be_valid_now() {
     let early = check(&rules, &early, Side::Client).unwrap_err();
     assert!(early.contains("NotValidYet"), "{early}");
     assert_eq!(check(&Validation::default(), &named(&other, &[]), Side::Client), Ok(()));
+}
+
+#[test]
+fn a_root_must_be_valid_now_and_an_authority_that_signs() {
+    type Change = fn(&mut CertificateParams);
+    let cases: [(&str, Change, Option<&str>); 6] = [
+        ("old", |ca| ca.not_after = date_time_ymd(2021, 1, 1), Some("Expired")),
+        ("early", |ca| ca.not_before = date_time_ymd(2029, 1, 1), Some("NotValidYet")),
+        ("lists", |ca| ca.key_usages = vec![KeyUsagePurpose::CrlSign], Some("UnknownIssuer")),
+        ("none", |ca| ca.is_ca = IsCa::ExplicitNoCa, Some("UnknownIssuer")),
+        ("silent", |ca| ca.is_ca = IsCa::NoCa, Some("UnknownIssuer")),
+        ("good", |ca| ca.key_usages = vec![KeyUsagePurpose::KeyCertSign], None),
+    ];
+    for (name, change, reason) in cases {
+        let root = ca_that(name, change);
+        for side in [Side::Client, Side::Server] {
+            let got = check(&trusting(&root.der), &named(&root, &[]), side);
+            match (reason, got) {
+                (None, Ok(())) => {}
+                (Some(reason), Err(got)) if got.contains(reason) => {}
+                (_, got) => panic!("{name}: {got:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stands_between_must_sign_and_be_allowed_for() {
+    let between = |root: &Ca, usages: &[KeyUsagePurpose]| {
+        let mut params = params("between");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = usages.to_vec();
+        let key = KeyPair::generate().unwrap();
+        let der = params.signed_by(&key, &root.issuer).unwrap().der().clone();
+        Ca { issuer: Issuer::new(params, key), der }
+    };
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW_S));
+    let (root, flat) = (
+        ca("root"),
+        ca_that("flat", |ca| {
+            ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        }),
+    );
+    for (root, usage, taken) in [
+        (&root, KeyUsagePurpose::KeyCertSign, true),
+        (&root, KeyUsagePurpose::CrlSign, false),
+        (&flat, KeyUsagePurpose::KeyCertSign, false),
+    ] {
+        let between = between(root, &[usage]);
+        let verifier = Verifier::new(&trusting(&root.der), Side::Client, true);
+        let got = verifier.check(&named(&between, &[]), std::slice::from_ref(&between.der), now);
+        assert_eq!(got.is_ok(), taken, "{usage:?}: {got:?}");
+    }
 }
 
 #[test]

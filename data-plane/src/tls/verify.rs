@@ -1,13 +1,14 @@
 //! Whether a peer's certificate is taken: Envoy's rules in rustls's place for them.
 //!
-//! With `trusted_ca` a chain must lead there and be valid now, for the side that it is used on;
-//! then names, then hashes. Without it chains are not verified, as in Envoy; that the peer holds
-//! the key is proved in any case. Names are compared by
-//! kind and value (`match_typed_subject_alt_names`).
+//! With `trusted_ca` a chain must lead there and be valid now, the root too, for the side that it
+//! is used on; then names, then hashes. Without it chains are not verified, as in Envoy; that the
+//! peer holds the key is proved in any case. Names are compared by kind and value
+//! (`match_typed_subject_alt_names`).
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
@@ -19,12 +20,12 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
     SupportedCipherSuite,
 };
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
 
 use crate::base::pattern::StringMatcher;
-use crate::config::tls::{SanKind, SanMatcher, Validation};
+use crate::config::tls::{SanKind, SanMatcher, TrustedCa, Validation};
 
 /// The certificate is of a good authority and of the wrong name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,9 +134,42 @@ impl Verifier {
             Side::Client => KeyUsage::client_auth(),
             Side::Server => KeyUsage::server_auth(),
         };
-        let all = self.algorithms.all;
-        let path = certificate.verify_for_usage(all, &self.anchors, chain, now, usage, None, None);
-        path.map(|_| ()).map_err(refused)
+        let (all, anchors) = (self.algorithms.all, &self.anchors);
+        let fits = |path: &VerifiedPath<'_>| self.check_issuers(path, now);
+        certificate
+            .verify_for_usage(all, anchors, chain, now, usage, None, Some(&fits))
+            .map(|_| ())
+            .map_err(refused)
+    }
+
+    /// What webpki leaves out of a path, and Envoy's does not: it looks at no key usage, and of an
+    /// anchor at nothing but name and key.
+    fn check_issuers(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), webpki::Error> {
+        let between = path.intermediate_certificates();
+        let mut count = 0;
+        for certificate in between {
+            let der = certificate.der();
+            let (_, certificate) =
+                X509Certificate::from_der(&der).map_err(|_| webpki::Error::BadDer)?;
+            if !signs_certificates(&certificate) {
+                return Err(webpki::Error::UnknownIssuer);
+            }
+            count += 1;
+        }
+        let anchor = path.anchor();
+        let is_it = |root: &&TrustedCa| {
+            root.anchor.subject == anchor.subject
+                && root.anchor.subject_public_key_info == anchor.subject_public_key_info
+        };
+        // Another root of the same name and key may have been renewed in time.
+        let mut refused = webpki::Error::UnknownIssuer;
+        for root in self.rules.roots.iter().filter(is_it) {
+            match check_root(root, count, now) {
+                Ok(()) => return Ok(()),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
     }
 
     fn check_trusted(&self, leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
@@ -155,6 +189,43 @@ impl Verifier {
             Side::Server => usage.value.any || usage.value.server_auth,
         });
         if fits { Ok(()) } else { Err(CertificateError::InvalidPurpose.into()) }
+    }
+}
+
+/// Whether a root may issue now, with so many authorities below it.
+fn check_root(root: &TrustedCa, below: u32, now: UnixTime) -> Result<(), webpki::Error> {
+    let (_, certificate) =
+        X509Certificate::from_der(&root.der).map_err(|_| webpki::Error::BadDer)?;
+    let at = |seconds: i64| {
+        UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    };
+    let validity = certificate.validity();
+    let not_before = at(validity.not_before.timestamp());
+    let not_after = at(validity.not_after.timestamp());
+    if now < not_before {
+        return Err(webpki::Error::CertNotValidYet { time: now, not_before });
+    }
+    if now > not_after {
+        return Err(webpki::Error::CertExpired { time: now, not_after });
+    }
+    // A certificate of version 1 has no extensions that could say so.
+    let old = certificate.version() == X509Version::V1;
+    let constraints = certificate.basic_constraints().map_err(|_| webpki::Error::BadDer)?;
+    let authority = constraints.is_some_and(|constraints| {
+        let most = constraints.value.path_len_constraint;
+        constraints.value.ca && most.is_none_or(|most| below <= most)
+    });
+    if (old || authority) && signs_certificates(&certificate) {
+        return Ok(());
+    }
+    Err(webpki::Error::UnknownIssuer)
+}
+
+/// Where a certificate says what its key is for, that must be among it.
+fn signs_certificates(certificate: &X509Certificate<'_>) -> bool {
+    match certificate.key_usage() {
+        Ok(usage) => usage.is_none_or(|usage| usage.value.key_cert_sign()),
+        Err(_) => false,
     }
 }
 
