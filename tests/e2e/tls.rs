@@ -359,3 +359,26 @@ fn a_certificate_that_nothing_verified_is_told_to_nobody() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_claim_does_not_go_on_where_our_own_element_cannot_be_written() -> Result<()> {
+    let (authority, backend) = (Authority::new("root"), answering());
+    let own = authority.issue("edge", &["edge.example"], &[]);
+    let odd = authority.issue("reviews", &[], &["spiffe://mesh.local/a\nb"]);
+    let mut any = context(&own);
+    any["common_tls_context"]["validation_context"] =
+        json!({"trusted_ca": {"inline_string": authority.pem}});
+    let manager = json!({
+        "forward_client_cert_details": "APPEND_FORWARD",
+        "set_current_client_cert_details": {"uri": true},
+    });
+    let text = bootstrap(&[(json!({}), any)], &manager, backend.address());
+    let proxy = Proxy::start(Kind::Ours, &text);
+    let client = Client { identity: Some(&odd), ..Client::new(&authority, "edge.example") };
+    let claim = "x-forwarded-client-cert: By=me\r\n";
+    assert_eq!(client.get(proxy.listener("main"), "/", claim)?.status(), 200);
+    let seen = backend.take_seen();
+    let seen = seen.last().context("a request")?;
+    assert_eq!(seen.head.field("x-forwarded-client-cert"), None);
+    Ok(())
+}

@@ -216,8 +216,9 @@ fn forward_client_cert(head: &mut RequestHead, config: &HttpManagerConfig, conn:
         return;
     };
     match (rule, &tls.forwarded) {
-        (F::AlwaysForwardOnly | F::ForwardOnly, _) | (F::AppendForward, None) => {}
-        (F::Sanitize, _) | (F::SanitizeSet, None) => {
+        (F::AlwaysForwardOnly | F::ForwardOnly, _) => {}
+        // Where our own element cannot be written, the client's would stand for it.
+        (F::Sanitize, _) | (F::SanitizeSet | F::AppendForward, None) => {
             head.headers.remove(NAME);
         }
         (F::SanitizeSet, Some(value)) => {
