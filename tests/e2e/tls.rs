@@ -100,16 +100,20 @@ fn a_large_body_comes_whole_through_small_windows() -> Result<()> {
 fn alpn_chooses_http2() -> Result<()> {
     let (authority, backend) = (Authority::new("root"), answering());
     let own = authority.issue("edge", &["edge.example"], &[]);
-    let text = bootstrap(&[(json!({}), context(&own))], &json!({}), backend.address());
-    let proxy = Proxy::start(Kind::Ours, &text);
     let client = Client { alpn: &["h2", "http/1.1"], ..Client::new(&authority, "edge.example") };
-    let mut stream = client.open(proxy.listener("main"))?;
-    assert_eq!(stream.alpn().as_deref(), Some("h2"));
-    let raw = stream.raw();
-    raw.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")?;
-    let mut frame = [0; 9];
-    raw.read_exact(&mut frame)?;
-    assert_eq!(frame[3], 4, "the first frame is SETTINGS");
+    for protocols in [json!(["h2", "http/1.1"]), json!(["h2,http/1.1"])] {
+        let mut context = context(&own);
+        context["common_tls_context"]["alpn_protocols"] = protocols;
+        let text = bootstrap(&[(json!({}), context)], &json!({}), backend.address());
+        let proxy = Proxy::start(Kind::Ours, &text);
+        let mut stream = client.open(proxy.listener("main"))?;
+        assert_eq!(stream.alpn().as_deref(), Some("h2"));
+        let raw = stream.raw();
+        raw.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")?;
+        let mut frame = [0; 9];
+        raw.read_exact(&mut frame)?;
+        assert_eq!(frame[3], 4, "the first frame is SETTINGS");
+    }
     Ok(())
 }
 

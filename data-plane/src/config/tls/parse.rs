@@ -169,9 +169,11 @@ fn parse_common(
     let sds = common.tls_certificate_sds_secret_configs;
     let certificates = all.keep(parse_certificates(common.tls_certificates, &sds, cx));
     let validation = all.keep(parse_validation(common.validation_context_type, cx));
+    // Envoy joins the list with commas and splits it again: "h2,http/1.1" is two.
     let protocols = common.alpn_protocols.iter().enumerate();
+    let protocols = protocols.flat_map(|(i, names)| names.split(',').map(move |name| (i, name)));
     let protocols = protocols.map(|(i, name)| match name.len() {
-        1..=255 => Ok(name.as_str().into()),
+        1..=255 => Ok(name.into()),
         n => {
             let must = "a protocol of 1 to 255 bytes".into();
             let got = format!("{n} bytes");
