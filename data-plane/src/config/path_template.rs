@@ -187,6 +187,21 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// What the rules let through is a regular expression, and one without a wildcard holds
+        /// itself.
+        #[test]
+        fn a_template_by_the_rules_compiles(template in "/[*{}=/a-c.$()+%_-]{0,12}") {
+            let mut reader = Reader { rest: &template, ..Reader::default() };
+            if reader.read().is_ok() {
+                let compiled = Re2::new(&reader.pattern);
+                proptest::prop_assert!(compiled.is_ok(), "{}", reader.pattern);
+                let literal = !template.contains(['*', '{']);
+                proptest::prop_assert!(!literal || compiled.unwrap().is_match(template.as_bytes()));
+            }
+        }
+    }
+
     /// Envoy 1.40 refuses each of them.
     #[test]
     fn what_is_no_template_is_refused() {

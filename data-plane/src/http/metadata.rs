@@ -1,5 +1,6 @@
 //! Dynamic metadata: what filters tell those after them about a request, by namespace and key.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::config::value_matcher::{Leaf, MetadataMatcher};
@@ -13,10 +14,39 @@ pub struct DynamicMetadata {
 
 #[derive(Debug)]
 struct Field {
-    namespace: Arc<str>,
-    key: Arc<str>,
+    namespace: Text,
+    key: Text,
     value: Told,
 }
+
+/// A name or a text. One of the program's own is cloned without touching a counter that other
+/// cores touch.
+#[derive(Clone, Debug)]
+pub enum Text {
+    /// The program's own.
+    Fixed(&'static str),
+    /// The configuration's.
+    Shared(Arc<str>),
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Fixed(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Text {}
 
 /// A value under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,20 +54,18 @@ pub enum Told {
     /// A truth value.
     Flag(bool),
     /// A text.
-    Text(Arc<str>),
+    Text(Text),
 }
 
 impl DynamicMetadata {
     /// Tells a value; what the key held before is gone.
-    pub fn tell(&mut self, namespace: &Arc<str>, key: &Arc<str>, value: Told) {
+    pub fn tell(&mut self, namespace: &Text, key: &Text, value: Told) {
         let mut fields = self.fields.iter_mut();
         match fields.find(|field| field.namespace == *namespace && field.key == *key) {
             Some(field) => field.value = value,
-            None => self.fields.push(Field {
-                namespace: Arc::clone(namespace),
-                key: Arc::clone(key),
-                value,
-            }),
+            None => {
+                self.fields.push(Field { namespace: namespace.clone(), key: key.clone(), value })
+            }
         }
     }
 

@@ -169,6 +169,18 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// What is cut out stands in the URL, and is cut out of itself again.
+        #[test]
+        fn a_host_is_a_part_of_its_url(url in "[a-z]{0,4}:?/{0,2}[a-z0-9@:.\\[\\]/?#% _-]{0,12}") {
+            if let Some(host) = host_of_url(url.as_bytes()) {
+                let host = std::str::from_utf8(host).unwrap();
+                proptest::prop_assert!(!host.is_empty() && url.contains(host));
+                proptest::prop_assert_eq!(host_of(host.as_bytes()), Some(host.as_bytes()));
+            }
+        }
+    }
+
     #[test]
     fn a_port_is_a_number_and_nothing_more() {
         assert!(is_port(b"0") && is_port(b"65535") && is_port(b"00080"));

@@ -23,6 +23,7 @@ use crate::config::route::HeaderMatcher;
 use crate::config::route::match_rules::{parse_header_matcher, parse_string_matcher};
 use crate::config::value_matcher::{MetadataMatcher, parse_metadata_matcher};
 use crate::config::{extension, field, path_template};
+use crate::http::metadata::Text;
 
 /// What the filter is to do, by the manager's chain or by a route.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,19 +48,23 @@ pub struct RbacConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
     /// The policy that matched, if one did.
-    pub policy: Arc<str>,
+    pub policy: Text,
     /// `allowed` or `denied`.
-    pub result: Arc<str>,
+    pub result: Text,
 }
 
 impl Keys {
-    fn new(prefix: &str, mode: &str) -> Self {
-        Self {
-            policy: format!("{prefix}{mode}_effective_policy_id").into(),
-            result: format!("{prefix}{mode}_engine_result").into(),
-        }
+    fn new(prefix: &str, [policy, result]: [&'static str; 2]) -> Self {
+        let key = |name| match prefix {
+            "" => Text::Fixed(name),
+            _ => Text::Shared(format!("{prefix}{name}").into()),
+        };
+        Self { policy: key(policy), result: key(result) }
     }
 }
+
+const ENFORCED: [&str; 2] = ["enforced_effective_policy_id", "enforced_engine_result"];
+const SHADOW: [&str; 2] = ["shadow_effective_policy_id", "shadow_engine_result"];
 
 impl Default for RbacConfig {
     fn default() -> Self {
@@ -69,8 +74,8 @@ impl Default for RbacConfig {
             rules_prefix: Box::default(),
             shadow_prefix: Box::default(),
             per_policy: false,
-            keys: Keys::new("", "enforced"),
-            shadow_keys: Keys::new("", "shadow"),
+            keys: Keys::new("", ENFORCED),
+            shadow_keys: Keys::new("", SHADOW),
         }
     }
 }
@@ -215,8 +220,8 @@ pub(super) fn parse(message: filter::Rbac, cx: &ParseCx<'_>) -> Result<RbacConfi
     );
     all.finish()?;
     Ok(RbacConfig {
-        keys: Keys::new(&message.rules_stat_prefix, "enforced"),
-        shadow_keys: Keys::new(&message.shadow_rules_stat_prefix, "shadow"),
+        keys: Keys::new(&message.rules_stat_prefix, ENFORCED),
+        shadow_keys: Keys::new(&message.shadow_rules_stat_prefix, SHADOW),
         rules: rules.flatten(),
         shadow: shadow.flatten(),
         rules_prefix: message.rules_stat_prefix.into(),

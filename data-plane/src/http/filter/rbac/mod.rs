@@ -26,7 +26,7 @@ use crate::config::extension::{Body, ExtensionConfig, ExtensionParser, PolicyRow
 use crate::config::resource::ParseCx;
 use crate::http::exchange::Exchange;
 use crate::http::filter::{FilterCx, FilterFactory, FilterKind, HttpFilter, Step};
-use crate::http::metadata::{DynamicMetadata, Told};
+use crate::http::metadata::{DynamicMetadata, Text, Told};
 use crate::http::reply::LocalReply;
 use crate::telemetry::WorkerId;
 use crate::telemetry::stats::{Group, RbacPolicyStat, RbacShadowStat, RbacStat, Registry, Scope};
@@ -86,7 +86,6 @@ struct Shared {
     shadow: Group<RbacShadowStat>,
     enforced_policies: PolicyStats,
     shadow_policies: PolicyStats,
-    words: Words,
 }
 
 impl Shared {
@@ -100,7 +99,6 @@ impl Shared {
             shadow: cx.registry.group(shadow.clone()),
             enforced_policies: PolicyStats::new(enforced, cx.registry),
             shadow_policies: PolicyStats::new(shadow, cx.registry),
-            words: Words::new(),
             config,
         }
     }
@@ -141,34 +139,19 @@ impl PolicyStats {
     }
 }
 
-/// What is told in dynamic metadata whatever the configuration says, made once.
-#[derive(Debug)]
-struct Words {
-    namespace: Arc<str>,
-    allowed: Arc<str>,
-    denied: Arc<str>,
-    common: Arc<str>,
-    hint: Arc<str>,
-}
+const NAMESPACE: Text = Text::Fixed("envoy.filters.http.rbac");
+const COMMON: Text = Text::Fixed("envoy.common");
+const HINT: Text = Text::Fixed("access_log_hint");
+const ALLOWED: Text = Text::Fixed("allowed");
+const DENIED: Text = Text::Fixed("denied");
 
-impl Words {
-    fn new() -> Self {
-        Self {
-            namespace: "envoy.filters.http.rbac".into(),
-            allowed: "allowed".into(),
-            denied: "denied".into(),
-            common: "envoy.common".into(),
-            hint: "access_log_hint".into(),
-        }
+fn tell(metadata: &mut DynamicMetadata, keys: &Keys, verdict: Verdict<'_>) {
+    if let Some(policy) = verdict.policy {
+        let name = Text::Shared(Arc::clone(&policy.name));
+        metadata.tell(&NAMESPACE, &keys.policy, Told::Text(name));
     }
-
-    fn tell(&self, metadata: &mut DynamicMetadata, keys: &Keys, verdict: Verdict<'_>) {
-        if let Some(policy) = verdict.policy {
-            metadata.tell(&self.namespace, &keys.policy, Told::Text(Arc::clone(&policy.name)));
-        }
-        let text = if verdict.allowed { &self.allowed } else { &self.denied };
-        metadata.tell(&self.namespace, &keys.result, Told::Text(Arc::clone(text)));
-    }
+    let result = if verdict.allowed { ALLOWED } else { DENIED };
+    metadata.tell(&NAMESPACE, &keys.result, Told::Text(result));
 }
 
 #[derive(Debug)]
@@ -197,17 +180,16 @@ impl HttpFilter for Filter {
             shared.count_shadow(worker, config, verdict);
             // A level without a prefix of its own tells under the chain's.
             let own = if config.shadow_prefix.is_empty() { of(&shared.config) } else { config };
-            shared.words.tell(&mut ex.metadata, &own.shadow_keys, verdict);
+            tell(&mut ex.metadata, &own.shadow_keys, verdict);
         }
         let Some(rules) = &config.rules else { return Step::Continue };
         let verdict = rules.judge(&asked(head, ex));
-        let words = &shared.words;
         if rules.action == Action::Log {
-            ex.metadata.tell(&words.common, &words.hint, Told::Flag(verdict.policy.is_some()));
+            ex.metadata.tell(&COMMON, &HINT, Told::Flag(verdict.policy.is_some()));
         }
         shared.count(worker, config, verdict);
         let own = if config.rules_prefix.is_empty() { of(&shared.config) } else { config };
-        words.tell(&mut ex.metadata, &own.keys, verdict);
+        tell(&mut ex.metadata, &own.keys, verdict);
         if verdict.allowed { Step::Continue } else { Step::Reply(Box::new(denied(verdict))) }
     }
 }

@@ -12,9 +12,11 @@ use super::denied;
 use super::matching::{Asked, Verdict};
 use crate::config::resource::ParseCx;
 use crate::http::conn::{ConnInfo, Peer, Transport};
-use crate::http::metadata::{DynamicMetadata, Told};
+use crate::http::metadata::{DynamicMetadata, Text, Told};
 use crate::route::{NoRuntime, RouteInput};
 
+const NAMESPACE: Text = Text::Fixed("f");
+const KEY: Text = Text::Fixed("k");
 const ALL: &str = "{permissions: [{any: true}], principals: [{any: true}]}";
 
 fn rules(yaml: &str) -> Rules {
@@ -152,10 +154,10 @@ fn dynamic_metadata_is_what_was_told_last() {
         "{metadata: {filter: f, path: [{key: k}, {key: k}], value: {present_match: true}}}";
     assert!(!scene.allows(told));
     for value in ["one", "two"] {
-        scene.metadata.tell(&"f".into(), &"k".into(), Told::Text(value.into()));
+        scene.metadata.tell(&NAMESPACE, &KEY, Told::Text(Text::Fixed(value)));
     }
     assert!(scene.allows(told) && !scene.allows(deeper));
-    scene.metadata.tell(&"f".into(), &"k".into(), Told::Flag(true));
+    scene.metadata.tell(&NAMESPACE, &KEY, Told::Flag(true));
     assert!(!scene.allows(told));
 }
 
