@@ -9,5 +9,6 @@ pub mod error;
 pub mod grpc;
 pub mod guard;
 pub mod instances;
+pub mod openapi;
 pub mod rest;
 pub mod rest_config;

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use proto::control::v1::{
     DeregisterRequest, ListInstancesRequest, RegisterRequest, Registration, RenewRequest,
 };
@@ -16,6 +16,7 @@ use serde_json::json;
 use super::error::{Error, Kind, Problem};
 use super::guard::{self, Hosts};
 use super::instances::Instances;
+use super::openapi;
 use crate::intent::yaml;
 use crate::registry::Keeper;
 
@@ -32,14 +33,13 @@ pub fn router(instances: Instances, hosts: Hosts) -> Router {
         .route(&format!("{instance}/renew"), post(renew))
         .layer(middleware::from_fn_with_state(hosts, guard::guard))
         .with_state(instances)
-        .route("/v1/openapi.json", any(not_built))
+        .route("/v1/openapi.json", get(description))
 }
 
-async fn not_built() -> Error {
-    Error::new(
-        Kind::NotBuilt,
-        "the description is not built yet; see the protos, by gRPC reflection",
-    )
+async fn description() -> Result<Response, Error> {
+    let document = openapi::document();
+    let document = document.map_err(|error| Error::new(Kind::Unavailable, error.to_string()))?;
+    Ok(json(StatusCode::OK, &document))
 }
 
 async fn list_all(State(instances): State<Instances>) -> Result<Response, Error> {

@@ -227,3 +227,21 @@ async fn objects_and_revisions_outlive_the_server() {
     assert_eq!(cluster_names(&stream.next(CLUSTER).await), ["one"]);
     running.end().await;
 }
+
+/// What the description names is there.
+#[tokio::test]
+async fn description_fits_the_routes() {
+    let running = alone().await;
+    let (status, document) = running.ask("GET", "/v1/openapi.json", "", "").await;
+    assert_eq!((status, &document["openapi"]), (200, &json!("3.1.0")));
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let filled = path.replace("{kind}", "services").replace(['{', '}'], "");
+        // A watch answers for ever.
+        for method in operations.as_object().unwrap().keys().filter(|_| path != "/v1/watch") {
+            let (status, body) = running.ask(&method.to_uppercase(), &filled, JSON, "{}").await;
+            let page = body["error"].as_str().is_some_and(|text| text.contains("no such page"));
+            assert!(status != 405 && !page, "{method} {path}: {status} {body}");
+        }
+    }
+    running.end().await;
+}

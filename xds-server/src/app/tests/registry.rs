@@ -105,8 +105,6 @@ async fn refusals_are_said_in_both_protocols() {
     assert_eq!(running.ask("PUT", X, "", "{}").await.0, 415);
     let origin = format!("{JSON}origin: http://evil.example\r\n");
     assert_eq!(running.ask("PUT", X, &origin, "{}").await.0, 403);
-    let (status, body) = running.ask("GET", "/v1/openapi.json", "", "").await;
-    assert!(status == 501 && body["error"].as_str().unwrap().contains("not built"), "{body}");
 
     let mut client = running.registry().await;
     let request = RegisterRequest { service: "one".into(), ..Default::default() };
