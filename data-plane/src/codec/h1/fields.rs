@@ -143,9 +143,7 @@ impl Hop {
     }
 
     fn protocol(&mut self, value: &HeaderValue) {
-        // h2c is never offered on (RFC 9113 §3.1 removed it); Envoy drops it always. In a list it
-        // stays: no configuration allows a list.
-        if value.is_empty() || value.as_bytes().eq_ignore_ascii_case(b"h2c") {
+        if value.is_empty() {
             return;
         }
         let lines = self.upgrade.get_or_insert_default();
@@ -169,6 +167,11 @@ impl Hop {
     pub(super) fn upgrade_to(&mut self) -> Option<(HeaderValue, HeaderValue)> {
         let lines = self.upgrade.take()?;
         let (connection, protocol) = (lines.connection?, lines.protocol?);
+        // h2c is never offered on (RFC 9113 §3.1 removed it); Envoy drops it always. In a list,
+        // also one of several lines, it stays: no configuration allows a list.
+        if protocol.as_bytes().eq_ignore_ascii_case(b"h2c") {
+            return None;
+        }
         match self.named.is_empty() {
             true => Some((connection, protocol)),
             false => Some((HeaderValue::from_static("Upgrade"), protocol)),
