@@ -14,6 +14,7 @@ use crate::config::source::GrpcServiceConfig;
 use crate::telemetry::WorkerId;
 use crate::telemetry::stats::{Registry, Scope};
 use crate::tls::client::{Client, Offer};
+use crate::tls::words;
 use crate::xds;
 use crate::xds::connect::{BoxedIo, Connect, Connecting, PlainConnector};
 
@@ -68,12 +69,11 @@ impl Connect for TlsConnector {
                     self.client.recorder.done(WorkerId::CONTROL, stream.session());
                     Ok(Box::new(stream) as BoxedIo)
                 }
-                Err(error) => {
-                    if let HandshakeError::Tls(error) = &error {
-                        self.client.recorder.failed(WorkerId::CONTROL, error);
-                    }
-                    Err(io::Error::other(error))
+                Err(HandshakeError::Tls(error)) => {
+                    self.client.recorder.failed(WorkerId::CONTROL, &error);
+                    Err(io::Error::other(words::reason(&error)))
                 }
+                Err(error @ HandshakeError::Io(_)) => Err(io::Error::other(error)),
             }
         })
     }

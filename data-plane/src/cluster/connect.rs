@@ -26,6 +26,7 @@ use crate::config::cluster::ClusterConfig;
 use crate::telemetry::WorkerId;
 use crate::telemetry::stats::{ClusterStat, Group};
 use crate::tls::client::{Client, Offer};
+use crate::tls::words;
 
 /// A connected byte stream, which counts what passes.
 #[derive(Debug)]
@@ -173,7 +174,7 @@ async fn encrypt(
 ) -> Result<Socket, ConnectError> {
     let failed = |error: &rustls::Error| {
         client.recorder.failed(worker, error);
-        let transport = format!("TLS_error:|{error}:TLS_error_end").into();
+        let transport = format!("TLS_error:|{}:TLS_error_end", words::reason(error)).into();
         ConnectError { kind: ConnectErrorKind::Remote, transport }
     };
     let session = client.session(offer).map_err(|error| failed(&error))?;

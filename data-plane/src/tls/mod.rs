@@ -8,6 +8,7 @@ pub mod peer;
 pub mod server;
 pub mod stats;
 pub mod verify;
+pub mod words;
 
 #[cfg(test)]
 mod tests;
