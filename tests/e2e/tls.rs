@@ -225,7 +225,7 @@ fn x_forwarded_client_cert_is_what_was_proved() -> Result<()> {
         let text = bootstrap(&[(json!({}), mutual(&own, &authority))], &manager, backend.address());
         let proxy = Proxy::start(Kind::Ours, &text);
         let client = Client { identity: Some(&right), ..Client::new(&authority, "edge.example") };
-        let claim = "x-forwarded-client-cert: By=me\r\n";
+        let claim = "x-forwarded-client-cert: By=me\r\nx-forwarded-client-cert: By=us\r\n";
         assert_eq!(client.get(proxy.listener("main"), "/", claim)?.status(), 200);
         let seen = backend.take_seen();
         let seen = seen.last().context("a request")?;
@@ -236,8 +236,8 @@ fn x_forwarded_client_cert_is_what_was_proved() -> Result<()> {
     assert_eq!(by, "By=spiffe://mesh.local/gateway/edge");
     let facts = &rest[64..];
     assert_eq!(facts, format!(";Subject=\"CN=reviews,O=GoMesh\";URI={SPIFFE};DNS=r.example"));
-    let appended = format!("By=me,{set}");
-    assert_eq!(values, [None, Some(set), Some(appended), Some("By=me".to_owned())]);
+    let appended = format!("By=me,By=us,{set}");
+    assert_eq!(values, [None, Some(set), Some(appended), Some("By=me,By=us".to_owned())]);
     Ok(())
 }
 

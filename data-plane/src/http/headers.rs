@@ -208,6 +208,8 @@ fn forward_client_cert(head: &mut RequestHead, config: &HttpManagerConfig, conn:
     use ForwardClientCert as F;
     const NAME: HeaderName = n::X_FORWARDED_CLIENT_CERT;
     let rule = config.client.forward_client_cert;
+    // Envoy knows the field and makes one line of several.
+    join_lines(&mut head.headers, NAME);
     if rule == F::AlwaysForwardOnly {
         return;
     }
