@@ -27,10 +27,13 @@ where
     }
 }
 
-/// Ends tasks that accept; their sockets are closed when this returns.
-pub(super) async fn end(accepting: Vec<Task>) {
+/// Ends tasks that accept: from this call on they take no connection, and when what it returns is
+/// done, their sockets are closed.
+pub(super) fn end(accepting: Vec<Task>) -> impl Future<Output = ()> {
     accepting.iter().for_each(Task::abort);
-    for task in accepting {
-        task.join().await;
+    async move {
+        for task in accepting {
+            task.join().await;
+        }
     }
 }

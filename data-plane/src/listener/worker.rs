@@ -368,8 +368,9 @@ fn close(accepting: Vec<Task>, open: StillOpen) {
     if accepting.is_empty() {
         return;
     }
+    let closing = accept::end(accepting);
     task::spawn_local("close", async move {
-        accept::end(accepting).await;
+        closing.await;
         drop(open);
     })
     .detach();
