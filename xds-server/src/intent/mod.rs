@@ -6,6 +6,7 @@
 mod fields;
 mod objects;
 mod parse;
+mod retries;
 pub mod suggest;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,21 @@ pub struct Mesh {
 pub struct Defaults {
     /// How long a request may take; Envoy's 15 s where nothing is said, 0 is no limit.
     pub timeout: Option<Duration>,
+    /// When a request is tried again; never where nothing is said.
+    pub retries: Option<Retries>,
+}
+
+/// When and how often a request is tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retries {
+    /// Conditions in Envoy's words.
+    pub on: Vec<String>,
+    /// Statuses that are a condition too.
+    pub statuses: Vec<u32>,
+    /// How often it is tried again at most; 0 is never.
+    pub attempts: u32,
+    /// How long one try may take.
+    pub per_try: Option<Duration>,
 }
 
 /// Something that requests are sent to.
@@ -149,6 +165,10 @@ pub struct Route {
     pub to: Vec<Destination>,
     /// What changes on the way.
     pub rewrite: Rewrite,
+    /// How long a request may take; that of the defaults where nothing is said.
+    pub timeout: Option<Duration>,
+    /// When a request is tried again; as the defaults where nothing is said.
+    pub retries: Option<Retries>,
 }
 
 /// A condition on the path.

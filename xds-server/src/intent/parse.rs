@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::fields::{Faults, Fields, Keys, duration, items, named, text, texts};
+use super::retries::retries;
 use super::yaml::{self, Entry, Fault, Mark, Node, Value};
 use super::{
     Condition, Defaults, Destination, Discover, Endpoint, Gateway, Host, Mesh, Nodes, PathRule,
@@ -19,8 +20,8 @@ pub(super) const MESH: Keys = Keys {
 };
 const DEFAULTS: Keys = Keys {
     object: "defaults",
-    known: &["timeout"],
-    later: &["retries", "health", "lb", "limits", "eject", "trust_domain"],
+    known: &["timeout", "retries"],
+    later: &["health", "lb", "limits", "eject", "trust_domain"],
 };
 const SERVICE: Keys = Keys {
     object: "a service",
@@ -41,9 +42,9 @@ pub(super) const ROUTE: Keys = Keys {
     object: "a route",
     known: &[
         "name", "gateway", "host", "path", "method", "header", "query", "priority", "to", "split",
-        "rewrite",
+        "rewrite", "timeout", "retries",
     ],
-    later: &["service", "timeout", "retries", "rate_limit", "fault", "mirror", "redirect"],
+    later: &["service", "rate_limit", "fault", "mirror", "redirect"],
 };
 const REWRITE: Keys = Keys { object: "rewrite", known: &["path", "host"], later: &[] };
 const RAW: Keys = Keys { object: "an entry of raw", known: &["files", "nodes"], later: &[] };
@@ -77,7 +78,8 @@ pub fn assemble(root: &Node) -> Result<Mesh, Vec<Fault>> {
         let fields = Fields::new(node, DEFAULTS, &mut faults);
         let timeout = fields.find("timeout");
         let timeout = timeout.and_then(|node| duration(node, "timeout", &mut faults));
-        mesh.defaults = Defaults { timeout };
+        let retries = fields.find("retries").and_then(|node| retries(node, &mut faults));
+        mesh.defaults = Defaults { timeout, retries };
     }
     for entry in fields.find("services").map_or(&[][..], |n| named(n, "services", &mut faults)) {
         mesh.services.push(service(entry, &mut faults));
@@ -287,6 +289,8 @@ fn route(node: &Node, mesh: &Mesh, faults: &mut Faults) -> Option<Route> {
     });
     let to = destinations(&fields, mesh, faults);
     let rewrite = fields.find("rewrite").and_then(|node| rewrite(node, faults));
+    let timeout = fields.find("timeout").and_then(|node| duration(node, "timeout", faults));
+    let retries = fields.find("retries").and_then(|node| retries(node, faults));
     let mut headers = headers.unwrap_or_default();
     headers.iter_mut().for_each(|header| header.name.make_ascii_lowercase());
     Some(Route {
@@ -301,6 +305,8 @@ fn route(node: &Node, mesh: &Mesh, faults: &mut Faults) -> Option<Route> {
         priority,
         to: to?,
         rewrite: rewrite.unwrap_or_default(),
+        timeout,
+        retries,
     })
 }
 

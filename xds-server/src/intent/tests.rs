@@ -185,3 +185,22 @@ fn discovered_service_has_no_endpoints_of_its_own() {
     assert_eq!(fault("{ discover: dns }"), "discover: got 'dns'; must be registry");
     assert_eq!(fault("{}"), "a service must have 'endpoints'");
 }
+
+#[test]
+fn retries_are_read_and_slips_are_named() {
+    let mesh = |text: &str| format!("version: 1\ndefaults: {{ retries: {text} }}\n");
+    let read = |text: &str| parse(&mesh(text)).expect(text).defaults.retries.expect(text);
+    let retries = read("{ on: [connect-failure, \"503\"], attempts: 2, per_try: 500ms }");
+    assert_eq!(retries.on, ["connect-failure"]);
+    assert_eq!((retries.statuses, retries.attempts), (vec![503], 2));
+    assert_eq!(retries.per_try, Some(Duration::from_millis(500)));
+    assert_eq!(read("{ on: 5xx }").attempts, 1);
+    assert_eq!(read("{ attempts: 0 }"), Retries::default());
+    let fault = |text: &str| faults(&mesh(text)).join("; ");
+    assert!(fault("{ on: conect-failure }").ends_with("did you mean 'connect-failure'?"));
+    assert!(fault("{ on: [\"99\"] }").contains("a status is from 200 to 599"));
+    assert!(fault("{ attempts: 2 }").contains("retries must have 'on'"));
+    assert!(fault("{ on: [] }").contains("at least one condition"));
+    assert!(fault("{ on: 5xx, attempts: 11 }").contains("from 0 (never) to 10"));
+    assert!(fault("{ on: 5xx, tries: 3 }").contains("has no key 'tries'"));
+}

@@ -3,20 +3,26 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use proto::convert::{duration_to_proto, uint32};
+use proto::convert::{duration_to_proto, pack, uint32};
 use proto::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
+use proto::envoy::config::route::v3::retry_policy::RetryHostPredicate;
+use proto::envoy::config::route::v3::retry_policy::retry_host_predicate::ConfigType;
 use proto::envoy::config::route::v3::route_action::{ClusterSpecifier, HostRewriteSpecifier};
 use proto::envoy::config::route::v3::route_match::PathSpecifier;
 use proto::envoy::config::route::v3::{
-    self as pb, HeaderMatcher, QueryParameterMatcher, RouteAction, RouteConfiguration, RouteMatch,
-    VirtualHost, WeightedCluster, header_matcher, route, weighted_cluster,
+    self as pb, HeaderMatcher, QueryParameterMatcher, RetryPolicy, RouteAction, RouteConfiguration,
+    RouteMatch, VirtualHost, WeightedCluster, header_matcher, route, weighted_cluster,
 };
+use proto::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use proto::envoy::r#type::matcher::v3::{
     RegexMatchAndSubstitute, RegexMatcher, StringMatcher, string_matcher,
 };
 
 use super::metadata;
-use crate::intent::{Defaults, Gateway, PathRule, Route, ValueRule};
+use crate::intent::{Defaults, Gateway, PathRule, Retries, Route, ValueRule};
+
+/// How often a host is looked for that was not tried yet.
+const OTHER_HOST_LOOKS: i64 = 5;
 
 /// The order in which routes of one host are tried: higher priority; exact path, regex, prefix;
 /// longer path; a method; more headers; more query parameters; name. Where a route stands in the
@@ -69,7 +75,8 @@ pub(super) fn build(
 fn build_route(route: &Route, defaults: &Defaults) -> pb::Route {
     let mut action = RouteAction {
         cluster_specifier: Some(cluster_specifier(route)),
-        timeout: defaults.timeout.map(duration_to_proto),
+        timeout: route.timeout.or(defaults.timeout).map(duration_to_proto),
+        retry_policy: route.retries.as_ref().or(defaults.retries.as_ref()).and_then(retry_policy),
         ..Default::default()
     };
     if let Some(path) = &route.rewrite.path {
@@ -86,6 +93,30 @@ fn build_route(route: &Route, defaults: &Defaults) -> pb::Route {
         metadata: metadata(&route.name),
         ..Default::default()
     }
+}
+
+/// Tries again go to other hosts than those that were tried, where there are any.
+fn retry_policy(retries: &Retries) -> Option<RetryPolicy> {
+    if retries.attempts == 0 {
+        return None;
+    }
+    let mut on = retries.on.clone();
+    if !retries.statuses.is_empty() {
+        on.push("retriable-status-codes".to_owned());
+    }
+    let previous_hosts = RetryHostPredicate {
+        name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(pack(&PreviousHostsPredicate {}))),
+    };
+    Some(RetryPolicy {
+        retry_on: on.join(","),
+        retriable_status_codes: retries.statuses.clone(),
+        num_retries: Some(uint32(retries.attempts)),
+        per_try_timeout: retries.per_try.map(duration_to_proto),
+        retry_host_predicate: vec![previous_hosts],
+        host_selection_retry_max_attempts: OTHER_HOST_LOOKS,
+        ..Default::default()
+    })
 }
 
 fn build_match(route: &Route) -> RouteMatch {

@@ -302,3 +302,22 @@ fn example_of_the_readme_is_what_translate_prints() {
     let text = print(routes).unwrap();
     assert_eq!(text.strip_prefix("resources:\n").unwrap(), example("routes"));
 }
+
+#[test]
+fn retries_and_timeouts_of_a_route_win_over_the_defaults() {
+    let route = "  - { name: a, gateway: edge, path: /a, to: backend, timeout: 1s, retries: \
+                 { on: [reset, \"503\"], attempts: 3, per_try: 200ms } }\n";
+    let text = printed(route, ROUTE);
+    let policy = "retry_policy:\nretry_on: \"reset,retriable-status-codes\"\nnum_retries: 3\n\
+                  per_try_timeout: \"0.200s\"\n";
+    assert_eq!(excerpt(&text, "retry_policy", "retry_host_predicate"), policy);
+    assert!(text.contains("timeout: \"1s\""), "{text}");
+    let mesh = MESH.replace("timeout: 5s", "retries: { on: 5xx }");
+    let routes = |mesh: &str| {
+        let resources = loaded(mesh).resources();
+        print(resources.iter().filter(|r| r.any.type_url == ROUTE).map(|r| &**r)).unwrap()
+    };
+    assert!(routes(&mesh).contains("retry_on: \"5xx\""), "{}", routes(&mesh));
+    let never = mesh.replace("to: frontend", "to: frontend, retries: { attempts: 0 }");
+    assert!(!routes(&never).contains("retry"), "{}", routes(&never));
+}
