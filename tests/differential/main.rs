@@ -48,6 +48,7 @@ families!(
     forwarded,
     headers,
     http2,
+    jwt,
     limits,
     listener_log,
     local_ratelimit,

@@ -215,9 +215,40 @@ fn cookies_match(matchers: &[CookieMatcher], headers: &HeaderMap) -> bool {
     })
 }
 
+/// Whether a request meets all conditions of a route, for those who match outside of a table.
+#[must_use]
+pub fn route_matches(matcher: &RouteMatcher, input: &RouteInput<'_>) -> bool {
+    path_matches(&matcher.path, super::path_before_query(input.path))
+        && rest_matches(matcher, input)
+}
+
+/// A path without a query parameter of that name; `None` where there is none.
+#[must_use]
+pub fn without_query_parameter(path: &[u8], name: &str) -> Option<Vec<u8>> {
+    let query = query_of(path);
+    let start = path.iter().position(|&b| b == b'?')?;
+    let is_named = |pair: &[u8]| {
+        let key = pair.split(|&b| b == b'=').next().unwrap_or_default();
+        *unescaped(key) == *name.as_bytes()
+    };
+    let pairs = query.split(|&b| b == b'&');
+    let kept: Vec<&[u8]> = pairs.clone().filter(|pair| !is_named(pair)).collect();
+    if kept.len() == pairs.count() {
+        return None;
+    }
+    let mut out = path[..start].to_vec();
+    if !kept.is_empty() {
+        out.push(b'?');
+        out.extend_from_slice(&kept.join(&b'&'));
+    }
+    out.extend_from_slice(&path[start + 1 + query.len()..]);
+    Some(out)
+}
+
 /// The first value of a cookie over all `cookie` fields, without surrounding quotes. As in Envoy,
 /// only spaces before the name do not count.
-fn cookie<'h>(headers: &'h HeaderMap, name: &[u8]) -> Option<&'h [u8]> {
+#[must_use]
+pub fn cookie<'h>(headers: &'h HeaderMap, name: &[u8]) -> Option<&'h [u8]> {
     let fields = headers.get_all(COOKIE).iter();
     let mut pairs = fields.flat_map(|field| field.as_bytes().split(|&b| b == b';'));
     pairs.find_map(|pair| {

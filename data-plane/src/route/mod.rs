@@ -24,8 +24,8 @@ mod weighted;
 
 pub use input::{NoRuntime, RouteInput, RuntimeKeys};
 pub use matching::{
-    fraction_holds, header_matches, joined, query_parameter, response_matches,
-    unescaped_queries_match,
+    cookie, fraction_holds, header_matches, joined, query_parameter, response_matches,
+    route_matches, unescaped_queries_match, without_query_parameter,
 };
 pub use redirect::{RedirectRequest, location, location_of_tls_redirect};
 pub use rewrite::{

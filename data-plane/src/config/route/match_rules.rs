@@ -16,7 +16,11 @@ use crate::base::pattern::{Case, Re2, StringMatcher, Substitution};
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::field;
 
-pub(super) fn parse_match(message: pb::RouteMatch) -> Result<RouteMatcher, Problems> {
+/// The conditions of a route (`RouteMatch`).
+///
+/// # Errors
+/// If one of them is none, or not built.
+pub fn parse_match(message: pb::RouteMatch) -> Result<RouteMatcher, Problems> {
     let mut all = Collector::default();
     let case = case(!field::flag(message.case_sensitive, true));
     let path = all.keep(parse_path(message.path_specifier, case));

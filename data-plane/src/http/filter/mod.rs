@@ -12,6 +12,7 @@
 pub mod cors;
 pub mod csrf;
 pub mod fault;
+pub mod jwt_authn;
 pub mod local_ratelimit;
 pub mod panic;
 pub mod rbac;
@@ -36,8 +37,15 @@ use crate::telemetry::stats::Registry;
 
 /// Every HTTP filter of this build but the router, in alphabetical order. The order of execution
 /// is the configuration's.
-pub static FILTERS: &[&dyn FilterKind] =
-    &[&cors::Kind, &csrf::Kind, &fault::Kind, &local_ratelimit::Kind, &panic::Kind, &rbac::Kind];
+pub static FILTERS: &[&dyn FilterKind] = &[
+    &cors::Kind,
+    &csrf::Kind,
+    &fault::Kind,
+    &jwt_authn::Kind,
+    &local_ratelimit::Kind,
+    &panic::Kind,
+    &rbac::Kind,
+];
 
 /// [`FILTERS`] and the router, as the configuration layer sees them.
 #[must_use]
