@@ -12,9 +12,7 @@ use serde_json::{Value, json};
 use tests::backend::{self, Backend, Reply};
 use tests::client::{self, Connection};
 use tests::proxy::{Kind, Proxy};
-use tests::wait;
-
-use tests::setup;
+use tests::{setup, stats, wait};
 
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 
@@ -59,8 +57,7 @@ fn bad_routes_are_refused_and_the_old_ones_serve() {
         }]}),
     );
     wait::until("the refusal", || {
-        let rejected =
-            tests::stats::one(proxy.admin_address(), "http.in.rds.routes.update_rejected");
+        let rejected = stats::one(proxy.admin_address(), "http.in.rds.routes.update_rejected");
         (rejected > 0).then_some(())
     });
     assert_eq!(client::get(listener, "/").expect("a response").text(), "one");
@@ -92,7 +89,7 @@ fn a_listener_whose_port_is_taken_is_refused_by_name() {
     assert!(refused.contains("another program listens there"), "{refused}");
     assert!(refused.contains(&place.port().to_string()), "{refused}");
     assert_eq!(client::get(proxy.listener("main"), "/").expect("a response").status(), 200);
-    let rejected = tests::stats::one(proxy.admin_address(), "listener_manager.lds.update_rejected");
+    let rejected = stats::one(proxy.admin_address(), "listener_manager.lds.update_rejected");
     assert_eq!(rejected, 1);
     drop(taken);
     replace(folder.path(), &listeners(&setup::address(place)));
@@ -132,7 +129,16 @@ fn an_address_is_one_listeners_alone_until_that_goes() {
     assert!(says("a").is_some());
     replace(folder.path(), &named(&["a", "b"]));
     let why = "listener 'a' has the same address";
-    wait::until(why, || proxy.stderr().contains(why).then_some(()));
+    let rejected = || stats::one(proxy.admin_address(), "listener_manager.lds.update_rejected");
+    wait::until(why, || (rejected() == 1).then_some(()));
+    assert!(proxy.stderr().contains(why), "{}", proxy.stderr());
+    assert!(says("a").is_some());
+    let mut changed = named(&["a"]);
+    changed["resources"][0]["enable_reuse_port"] = json!(false);
+    replace(folder.path(), &changed);
+    wait::until("the other refusal", || (rejected() == 2).then_some(()));
+    let why = "enable_reuse_port: cannot be changed during an update";
+    assert!(proxy.stderr().contains(why), "{}", proxy.stderr());
     assert!(says("a").is_some());
     replace(folder.path(), &named(&["c"]));
     wait::until("the third", || says("c"));

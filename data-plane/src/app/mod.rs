@@ -4,6 +4,7 @@
 //! program may run several. It ends when its [`Handle`] says so, and nothing process-wide is left
 //! behind.
 
+mod addresses;
 mod admin_state;
 pub mod cli;
 mod connectors;

@@ -8,6 +8,7 @@ use rand::Rng as _;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
+use super::addresses;
 use super::admin_state::{Shown, ShownParts};
 use super::control::{Control, Handle};
 use super::load::{Loaded, dynamic_cx};
@@ -20,7 +21,7 @@ use crate::cluster::dns::{Resolve, SystemResolver};
 use crate::cluster::pool::Pools;
 use crate::codec::io::BufferPool;
 use crate::config::address::Address;
-use crate::config::error::{At as _, Problems, Reason};
+use crate::config::error::Problems;
 use crate::config::resource::{self, ResourceValue};
 use crate::http::headers::LocalInfo;
 use crate::http::manager::ManagerCx;
@@ -240,30 +241,6 @@ fn spawn_workers(
         .collect()
 }
 
-/// As Envoy, refuses a listener by xDS whose address is not to be had, so that its author hears of
-/// it.
-fn bindable(
-    decoded: resource::Decoded<ResourceValue>,
-    held: &Held,
-) -> resource::Decoded<ResourceValue> {
-    let resource::Decoded::Accepted(named) = &decoded else { return decoded };
-    let ResourceValue::Listener(listener) = &named.value else { return decoded };
-    let Some(tcp) = listener.tcp().filter(|tcp| tcp.bind_to_port) else { return decoded };
-    for (index, place) in tcp.addresses.iter().enumerate() {
-        if let Err(error) = held.check(&place.bind) {
-            let reason = Err::<(), _>(Problems::from(Reason::Rule(error.to_string())));
-            let placed = match index.checked_sub(1) {
-                None => reason.at("address"),
-                Some(more) => reason.at("address").at_index("additional_addresses", more),
-            };
-            let name = named.name.clone();
-            let Err(problems) = placed else { return decoded };
-            return resource::Decoded::Rejected { name, problems };
-        }
-    }
-    decoded
-}
-
 type Events = mpsc::Receiver<xds::Event<ResourceValue>>;
 
 fn subscriptions(
@@ -279,7 +256,7 @@ fn subscriptions(
     let decode = xds::decoder(
         move |type_url, bytes| {
             let cx = dynamic_cx(unknown, &secrets, bind.as_ref());
-            bindable(resource::decode(type_url, bytes, &cx), &held)
+            addresses::bindable(resource::decode(type_url, bytes, &cx), &held)
         },
         move |_, _, notes| {
             for field in &notes.ignored_fields {
@@ -292,6 +269,7 @@ fn subscriptions(
         ads: loaded.config.dynamic.ads.clone(),
         connectors: Arc::new(super::connectors::StaticConnectors::new(&loaded.config, registry)),
         decode,
+        review: Some(addresses::review(&loaded.config.listeners)),
         registry: Some(registry.clone()),
         keepalive: Some(xds::client::Keepalive::default()),
         seed: rand::rng().next_u64(),

@@ -28,7 +28,7 @@ mod wire;
 
 pub use counters::WatchStats;
 pub use decode::decoder;
-pub use stream::{Changed, Decode, Decoded, Event, Rejected, Update};
+pub use stream::{Changed, Decode, Decoded, Event, Rejected, Review, Update, Whole};
 pub use subscriptions::{Connectors, Options, Subscriptions, Watch};
 pub use type_url::TypeUrl;
 

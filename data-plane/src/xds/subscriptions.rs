@@ -17,7 +17,9 @@ use super::counters::{Counters, Medium, WatchStats};
 use super::file::{self, File};
 use super::pump::{Pump, Reporter};
 use super::status::Status;
-use super::stream::{AdsStream, Decode, Event, Input, NodeOn, Settings, Subscribe, Variant};
+use super::stream::{
+    AdsStream, Decode, Event, Input, NodeOn, Review, Settings, Subscribe, Variant,
+};
 use super::watcher::DirWatcher;
 use super::{Name, TypeUrl, service};
 use crate::base::clock;
@@ -50,6 +52,8 @@ pub struct Options<V> {
     pub connectors: Arc<dyn Connectors>,
     /// What makes values of resources.
     pub decode: Decode<V>,
+    /// What judges responses as a whole, if anything does.
+    pub review: Option<Review<V>>,
     /// Where `control_plane.` counts; `None` counts nowhere.
     pub registry: Option<Registry>,
     /// HTTP/2 PINGs on streams (K4); [`Keepalive::default`] unless tests need another.
@@ -255,7 +259,8 @@ impl<V: Clone + Send + 'static> Subscriptions<V> {
             counters: Arc::clone(&counters),
         };
         let decode = Arc::clone(&self.options.decode);
-        let stream = AdsStream::new(settings, decode, clock::now());
+        let review = self.options.review.clone();
+        let stream = AdsStream::new(settings, decode, clock::now()).with_review(review);
         (counters, Pump::new(stream, inbox, reporter))
     }
 

@@ -17,9 +17,6 @@ use super::subscription::{Answer, Entry, TypeState};
 use super::timers::{Timer, TimerKind, Timers};
 use crate::xds::{Name, WILDCARD};
 
-/// gRPC's status code for what does not exist (C13).
-const NOT_FOUND: i32 = 5;
-
 /// One response being applied to its type.
 pub(super) struct Apply<'a, V> {
     pub(super) state: &'a mut TypeState<V>,
@@ -131,21 +128,8 @@ impl<V: Clone> Apply<'_, V> {
 
     /// State of the world: for types that are complete sets, absence deletes (C7).
     fn take_missing(&mut self, response: &Response, verdict: &Verdict<V>) -> Vec<Name> {
-        // A bad resource without a name may be any of the missing ones; only a good response may
-        // delete. A response of heartbeats alone is no state of the world (C12).
-        let only_heartbeats =
-            !response.resources.is_empty() && verdict.heartbeats.len() == response.resources.len();
-        if !self.state.url.is_full_state() || verdict.nameless || only_heartbeats {
-            return Vec::new();
-        }
-        let mut present: BTreeSet<&str> = BTreeSet::new();
-        present.extend(verdict.accepted.iter().map(|a| &*a.name));
-        present.extend(verdict.unchanged.iter().map(|u| &*u.name));
-        present.extend(verdict.heartbeats.iter().map(|(name, _)| &**name));
-        present.extend(verdict.rejected.iter().map(|bad| &*bad.name));
-        present.extend(response.errors.iter().filter(|e| e.code != NOT_FOUND).map(|e| &*e.name));
-        let held = self.state.held.iter().map(|(name, _)| name);
-        let missing: Vec<Name> = held.filter(|name| !present.contains(&***name)).cloned().collect();
+        let missing: Vec<Name> =
+            verdict.missing(self.state, response).into_iter().cloned().collect();
         missing
             .into_iter()
             .filter(|name| {
@@ -169,7 +153,7 @@ impl<V: Clone> Apply<'_, V> {
             }
             kept.push(error.clone());
             self.state.settle(&error.name);
-            if error.code != NOT_FOUND {
+            if !error.is_absence() {
                 continue;
             }
             if self.state.held.remove(&error.name) {

@@ -1,18 +1,24 @@
 //! A response's resources, one by one: accepted, the same as before, refused, or nobody's.
 //!
-//! Each resource is judged alone, so that one bad resource never blocks its neighbours (C11). Only
-//! what is about names spans several: a name twice (C4), or sent and removed at once (D3).
+//! Each resource is judged alone, so that one bad resource never blocks its neighbours (C11). What
+//! is about names spans several: a name twice (C4), or sent and removed at once (D3). Whoever knows
+//! the resources may then look at the rest as a whole.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Variant;
-use super::message::{Called, Decode, Decoded, RawResource, Rejected, Response};
+use super::message::{
+    Called, Decode, Decoded, RawResource, Rejected, ResourceError, Response, Review, Whole,
+};
 use super::subscription::TypeState;
 use crate::config::error::{Problems, Reason};
 use crate::xds::Name;
+
+/// gRPC's status code for what does not exist (C13).
+const NOT_FOUND: i32 = 5;
 
 /// The verdict on all resources of a response.
 #[derive(Debug)]
@@ -112,7 +118,64 @@ pub(super) fn judge<V>(
     verdict
 }
 
+impl ResourceError {
+    /// Whether it says that the resource is gone (C13).
+    pub(super) const fn is_absence(&self) -> bool {
+        self.code == NOT_FOUND
+    }
+}
+
 impl<V> Verdict<V> {
+    /// Refuses what can't be beside the others.
+    pub(super) fn review(
+        &mut self,
+        state: &TypeState<V>,
+        response: &Response,
+        variant: Variant,
+        review: &Review<V>,
+    ) {
+        let leaving: HashSet<&Name> = match variant {
+            Variant::Delta => response.removed.iter().collect(),
+            Variant::Sotw => self.missing(state, response).into_iter().collect(),
+        };
+        let stays = state.held.iter().filter(|(name, _)| !leaving.contains(name));
+        let accepted = self.accepted.iter().map(|a| (&*a.name, &a.value));
+        let whole = Whole {
+            held: stays.map(|(name, entry)| (&**name, &entry.value)).collect(),
+            accepted: accepted.collect(),
+        };
+        let mut refused = review(&state.url, &whole);
+        // From behind, so that places stay what they are.
+        refused.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
+        for (place, problems) in refused {
+            let Accepted { name, version, raw, .. } = self.accepted.remove(place);
+            let called = Called::ByName;
+            self.rejected.push(Rejected { name, called, version, problems, raw });
+        }
+    }
+
+    /// State of the world: what is held and no longer there.
+    pub(super) fn missing<'a>(
+        &self,
+        state: &'a TypeState<V>,
+        response: &Response,
+    ) -> Vec<&'a Name> {
+        // A bad resource without a name may be any of the missing ones; only a good response may
+        // delete. A response of heartbeats alone is no state of the world (C12).
+        let only_heartbeats =
+            !response.resources.is_empty() && self.heartbeats.len() == response.resources.len();
+        if !state.url.is_full_state() || self.nameless || only_heartbeats {
+            return Vec::new();
+        }
+        let mut present: BTreeSet<&str> = BTreeSet::new();
+        present.extend(self.accepted.iter().map(|a| &*a.name));
+        present.extend(self.unchanged.iter().map(|u| &*u.name));
+        present.extend(self.heartbeats.iter().map(|(name, _)| &**name));
+        present.extend(self.rejected.iter().map(|bad| &*bad.name));
+        present.extend(response.errors.iter().filter(|e| !e.is_absence()).map(|e| &*e.name));
+        state.held.iter().map(|(name, _)| name).filter(|name| !present.contains(&***name)).collect()
+    }
+
     fn add(&mut self, outcome: Outcome<V>, from: &RawResource, index: usize, version: String) {
         let (ttl, raw) = (from.ttl, from.body.clone().unwrap_or_default());
         match outcome {

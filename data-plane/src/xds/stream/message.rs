@@ -36,6 +36,19 @@ pub enum Decoded<V> {
     Undecodable(Problems),
 }
 
+/// A response as a whole, once each of its resources was judged alone.
+#[derive(Debug)]
+pub struct Whole<'a, V> {
+    /// What is held already and does not go with this response.
+    pub held: BTreeMap<&'a str, &'a V>,
+    /// What it brings and is valid alone, in its order.
+    pub accepted: Vec<(&'a str, &'a V)>,
+}
+
+/// Looks for resources that can't be beside each other: the places in [`Whole::accepted`] that are
+/// refused, and why.
+pub type Review<V> = Arc<dyn Fn(&TypeUrl, &Whole<'_, V>) -> Vec<(usize, Problems)> + Send + Sync>;
+
 /// What happens to a stream from outside.
 #[derive(Clone, Debug)]
 pub enum Input {

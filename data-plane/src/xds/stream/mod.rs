@@ -41,7 +41,7 @@ use crate::config::source::{Backoff as BackoffBounds, RateLimit};
 pub use crate::config::source::XdsVariant as Variant;
 pub use message::{
     AbsentReason, Called, Cause, Changed, Decode, Decoded, DeltaRequest, Event, Input, RawResource,
-    Rejected, Request, ResourceError, Response, SotwRequest, Subscribe, Update,
+    Rejected, Request, ResourceError, Response, Review, SotwRequest, Subscribe, Update, Whole,
 };
 pub use nack::NACK_TEXT_BYTES_MAX;
 
@@ -90,6 +90,7 @@ impl Settings {
 pub struct AdsStream<V> {
     settings: Settings,
     decode: Decode<V>,
+    review: Option<Review<V>>,
     rng: fastrand::Rng,
     link: Link,
     backoff: Backoff,
@@ -127,6 +128,7 @@ impl<V: Clone> AdsStream<V> {
     pub fn new(settings: Settings, decode: Decode<V>, now: Instant) -> Self {
         Self {
             decode,
+            review: None,
             rng: fastrand::Rng::with_seed(settings.seed),
             link: Link::Waiting { until: now },
             backoff: Backoff::new(settings.backoff.base, settings.backoff.max),
@@ -136,6 +138,13 @@ impl<V: Clone> AdsStream<V> {
             events: VecDeque::new(),
             settings,
         }
+    }
+
+    /// Has responses judged as a whole too.
+    #[must_use]
+    pub fn with_review(mut self, review: Option<Review<V>>) -> Self {
+        self.review = review;
+        self
     }
 
     /// Takes note of what happened.
@@ -270,7 +279,10 @@ impl<V: Clone> AdsStream<V> {
             return;
         }
         let variant = self.settings.variant;
-        let verdict = judge::judge(state, response, variant, &self.decode);
+        let mut verdict = judge::judge(state, response, variant, &self.decode);
+        if let Some(review) = &self.review {
+            verdict.review(state, response, variant, review);
+        }
         let apply = Apply { state, type_index: index, variant, timers: &mut self.timers, now };
         self.events.extend(apply.run(response, verdict));
     }

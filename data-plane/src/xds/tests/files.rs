@@ -58,6 +58,7 @@ async fn client() -> Client {
         ads: None,
         connectors: Arc::new(OneServer(server.endpoint.clone())),
         decode: decode_clusters(),
+        review: None,
         registry: None,
         keepalive: None,
         seed: 3,

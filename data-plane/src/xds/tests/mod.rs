@@ -71,6 +71,7 @@ impl Client {
             ads,
             connectors: Arc::new(OneServer(endpoint.clone())),
             decode: decoder(),
+            review: None,
             registry: Some(registry.clone()),
             keepalive,
             seed: 3,

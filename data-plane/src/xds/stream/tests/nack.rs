@@ -136,3 +136,44 @@ fn k8_responses_are_not_read_while_too_many_answers_wait() {
     script.sent();
     assert!(script.stream.wants_response());
 }
+
+/// Values that begin alike cannot be beside each other; who is there already stays.
+fn one_of_a_letter() -> Review<String> {
+    std::sync::Arc::new(|_, whole| {
+        let mut standing: Vec<&str> = whole.held.values().map(|value| &***value).collect();
+        let mut refused = Vec::new();
+        for (place, (_, value)) in whole.accepted.iter().enumerate() {
+            match standing.iter().find(|other| other[..1] == value[..1]) {
+                Some(other) => refused.push((place, Reason::Rule(format!("as {other}")).into())),
+                None => standing.push(value),
+            }
+        }
+        refused
+    })
+}
+
+#[test]
+fn c11_what_cannot_be_beside_others_is_refused_alone() {
+    for variant in [Variant::Sotw, Variant::Delta] {
+        let mut script = Script::open(variant, &[(LDS, "*")]);
+        script.stream = script.stream.with_review(Some(one_of_a_letter()));
+        match variant {
+            Variant::Sotw => {
+                script.sotw(&LDS, "1", &["a=x1", "b=x2", "c=y1"]);
+                // What goes with the response is in nobody's way.
+                script.sotw(&LDS, "2", &["b=x2", "c=y1", "d=y2"]);
+            }
+            Variant::Delta => {
+                script.delta(&LDS, "1", &["a@1=x1", "b@1=x2", "c@1=y1"], &[]);
+                script.delta(&LDS, "2", &["b@1=x2", "d@1=y2"], &["a"]);
+            }
+        }
+        let sent = script.sent().join("; ");
+        assert!(sent.contains("NACK(b: as x1)") && sent.contains("NACK(d: as y1)"), "{sent}");
+        let events = script.events();
+        let (first, second) = (&events[0], &events[1]);
+        assert!(first.contains("+a=x1 +c=y1") && first.contains("!b"), "{events:?}");
+        assert!(second.contains("+b=x2") && second.contains("-a"), "{events:?}");
+        assert!(second.contains("!d"), "{events:?}");
+    }
+}
