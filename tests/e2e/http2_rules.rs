@@ -348,3 +348,11 @@ fn h2_35_extended_connect_is_neither_offered_nor_taken() {
     drop(raw);
     rig.recovers();
 }
+
+#[test]
+fn names_with_an_underscore_are_refused_where_the_configuration_says_so() {
+    let common = json!({"headers_with_underscores_action": "REJECT_REQUEST"});
+    let rig = Rig::start(&json!({"common_http_protocol_options": common}));
+    refused(&rig, &[plus(&[("x_a", "v")]), plus(&[("content_length", "0")])]);
+    assert_eq!(of_head(&rig, &block(&plus(&[("x-a", "v")]))), Answer::Status(200));
+}

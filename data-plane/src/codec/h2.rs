@@ -18,6 +18,7 @@
 
 mod client;
 mod head;
+mod pings;
 mod recv;
 mod send;
 mod server;
@@ -30,9 +31,12 @@ use std::rc::Rc;
 use ::h2::Reason;
 
 pub use client::{ClientConn, ClientStream, Driver, Handshake};
+pub use pings::Pings;
 pub use server::{Accepted, ServerConn, ServerStream};
 
+use super::h1::Underscores;
 use super::{BodyError, ProtocolError, ResetCode};
+use crate::config::http_protocol::Http2Keepalive;
 
 /// Settings of a connection, either role (`Http2ProtocolOptions`). Defaults are Envoy 1.40's.
 #[derive(Clone, Debug)]
@@ -48,8 +52,12 @@ pub struct Options {
     /// Largest decoded header list in bytes (`max_request_headers_kb`, 60 KiB). Beyond it `h2`
     /// answers 431 itself, far beyond it the connection ends.
     pub max_header_list_size: u32,
-    /// Most fields of a head (`max_headers_count`, 100), cookie crumbs included.
+    /// Most fields of a head (`max_headers_count`, 100), cookie crumbs included, and of trailers.
     pub max_headers_count: usize,
+    /// What becomes of a request's fields with an underscore in their name, trailers included.
+    pub underscores: Underscores,
+    /// `connection_keepalive`.
+    pub keepalive: Option<Http2Keepalive>,
     /// Extended CONNECT (`allow_connect`).
     pub allow_connect: bool,
     /// Bytes that wait for the peer's window, a stream, from which on the sink is not ready.
@@ -70,6 +78,8 @@ impl Default for Options {
             hpack_table_size: 4096,
             max_header_list_size: 60 * 1024,
             max_headers_count: 100,
+            underscores: Underscores::Allow,
+            keepalive: None,
             allow_connect: false,
             high_watermark: 64 * 1024,
             max_pending_reset_streams: 20,

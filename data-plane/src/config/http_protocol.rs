@@ -93,39 +93,19 @@ pub struct Http2Options {
     pub initial_connection_window_bytes: u32,
     /// Extended CONNECT (RFC 8441) is offered.
     pub allow_connect: bool,
-    /// Frames queued for a peer that does not read; default 10,000.
-    pub max_outbound_frames: u32,
-    /// Control frames among them (PING, SETTINGS, RST_STREAM); default 1,000.
-    pub max_outbound_control_frames: u32,
-    /// Empty frames without END_STREAM in a row; default 1.
-    pub max_consecutive_inbound_empty_frames: u32,
-    /// PRIORITY frames a stream; default 100.
-    pub max_inbound_priority_frames_per_stream: u32,
-    /// WINDOW_UPDATE frames a DATA frame sent; default 10.
-    pub max_inbound_window_update_frames_per_data_frame_sent: u32,
-    /// A bad message resets its stream only (true) or ends the connection (false, the default).
-    pub stream_error_on_invalid_http_message: bool,
     /// PING keep-alive; `None` sends none.
     pub keepalive: Option<Http2Keepalive>,
-    /// Largest single header, name and value, in KiB; default 64.
-    pub max_header_field_kb: u32,
-    /// Burst of client-reset streams that is borne (rapid reset); default 1,000.
-    pub stream_reset_burst: u64,
-    /// Resets a second that refill the burst; default 33.
-    pub stream_reset_rate: u64,
 }
 
 /// PING keep-alive (`envoy.config.core.v3.KeepaliveSettings`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Http2Keepalive {
-    /// Between pings; `None` sends none on a timer (only after idleness).
+    /// Between pings; `None` sends none.
     pub interval: Option<Duration>,
     /// An unanswered ping ends the connection after this.
     pub timeout: Duration,
     /// Random prolongation of the interval in percent; default 15.
     pub interval_jitter_percent: u32,
-    /// A stream on a connection idle this long is preceded by a ping.
-    pub connection_idle_interval: Option<Duration>,
 }
 
 impl Default for CommonHttpOptions {
@@ -167,16 +147,7 @@ impl Default for Http2Options {
             initial_stream_window_bytes: 16 * 1024 * 1024,
             initial_connection_window_bytes: 24 * 1024 * 1024,
             allow_connect: false,
-            max_outbound_frames: 10_000,
-            max_outbound_control_frames: 1_000,
-            max_consecutive_inbound_empty_frames: 1,
-            max_inbound_priority_frames_per_stream: 100,
-            max_inbound_window_update_frames_per_data_frame_sent: 10,
-            stream_error_on_invalid_http_message: false,
             keepalive: None,
-            max_header_field_kb: 64,
-            stream_reset_burst: 1_000,
-            stream_reset_rate: 33,
         }
     }
 }
@@ -262,15 +233,9 @@ pub fn parse_http1(
 ///
 /// # Errors
 /// If custom settings are wanted, or two fields contradict each other.
-pub fn parse_http2(
-    options: Option<pb::Http2ProtocolOptions>,
-    errors: StreamErrors,
-) -> Result<Http2Options, Problems> {
+pub fn parse_http2(options: Option<pb::Http2ProtocolOptions>) -> Result<Http2Options, Problems> {
     let d = Http2Options::default();
-    let stream_errors = errors == StreamErrors::EndStream;
-    let Some(options) = options else {
-        return Ok(Http2Options { stream_error_on_invalid_http_message: stream_errors, ..d });
-    };
+    let Some(options) = options else { return Ok(d) };
     refuse_http2(&options)?;
     let keepalive = options.connection_keepalive.map(parse_keepalive);
     Ok(Http2Options {
@@ -288,33 +253,7 @@ pub fn parse_http2(
             d.initial_connection_window_bytes,
         ),
         allow_connect: options.allow_connect,
-        max_outbound_frames: field::uint(options.max_outbound_frames, d.max_outbound_frames),
-        max_outbound_control_frames: field::uint(
-            options.max_outbound_control_frames,
-            d.max_outbound_control_frames,
-        ),
-        max_consecutive_inbound_empty_frames: field::uint(
-            options.max_consecutive_inbound_frames_with_empty_payload,
-            d.max_consecutive_inbound_empty_frames,
-        ),
-        max_inbound_priority_frames_per_stream: field::uint(
-            options.max_inbound_priority_frames_per_stream,
-            d.max_inbound_priority_frames_per_stream,
-        ),
-        max_inbound_window_update_frames_per_data_frame_sent: field::uint(
-            options.max_inbound_window_update_frames_per_data_frame_sent,
-            d.max_inbound_window_update_frames_per_data_frame_sent,
-        ),
-        stream_error_on_invalid_http_message: match options
-            .override_stream_error_on_invalid_http_message
-        {
-            Some(value) => value.value,
-            None => stream_errors || old_stream_errors(&options),
-        },
         keepalive: keepalive.transpose().at("connection_keepalive")?,
-        max_header_field_kb: field::uint(options.max_header_field_size_kb, d.max_header_field_kb),
-        stream_reset_burst: field::uint64(options.stream_reset_burst, d.stream_reset_burst),
-        stream_reset_rate: field::uint64(options.stream_reset_rate, d.stream_reset_rate),
     })
 }
 
@@ -323,19 +262,13 @@ fn refuse_http2(options: &pb::Http2ProtocolOptions) -> Result<(), Problems> {
     field::refuse(!options.custom_settings_parameters.is_empty(), "custom_settings_parameters")
 }
 
-const fn old_stream_errors(options: &pb::Http2ProtocolOptions) -> bool {
-    options.stream_error_on_invalid_http_messaging
-}
-
 fn parse_keepalive(keepalive: pb::KeepaliveSettings) -> Result<Http2Keepalive, Problems> {
     let jitter = field::percent(keepalive.interval_jitter, 15.0, "interval_jitter")?;
-    let idle = keepalive.connection_idle_interval;
     let timeout = field::required(keepalive.timeout, "timeout")?;
     Ok(Http2Keepalive {
         interval: field::timeout(keepalive.interval, None, "interval")?,
         timeout: field::duration(Some(timeout), "timeout")?.unwrap_or_default(),
         interval_jitter_percent: whole(jitter),
-        connection_idle_interval: field::timeout(idle, None, "connection_idle_interval")?,
     })
 }
 

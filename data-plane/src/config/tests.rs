@@ -164,7 +164,6 @@ fn zero_switches_a_timeout_off_and_absence_means_the_default() {
     };
     let usual = manager(&yaml(""));
     assert_eq!(usual.timeouts.stream_idle.map(|t| t.as_secs()), Some(300));
-    assert_eq!(usual.timeouts.stream_flush.map(|t| t.as_secs()), Some(300));
     assert_eq!(usual.common.idle_timeout.map(|t| t.as_secs()), Some(3600));
     assert_eq!(usual.timeouts.delayed_close.map(|t| t.as_secs()), Some(1));
     assert_eq!(usual.timeouts.request, None);

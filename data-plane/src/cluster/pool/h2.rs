@@ -96,6 +96,7 @@ pub(super) fn options(
             .max_response_headers_kb
             .map_or(defaults.max_header_list_size, bytes),
         max_headers_count: common.max_headers_count as usize,
+        keepalive: http2.keepalive,
         allow_connect: http2.allow_connect,
         high_watermark: match buffer_limit {
             0 => usize::MAX,

@@ -7,15 +7,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use ::h2::PingPong;
 use ::h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use bytes::Bytes;
 use http::{HeaderValue, Method};
 
 use super::head::{length, request_out, response_in};
-use super::recv::Inbound;
+use super::pings::Pings;
+use super::recv::{Inbound, Limits};
 use super::send::Outbound;
 use super::{Counted, Options, stream_error};
+use crate::codec::h1::Underscores;
 use crate::codec::io::Io;
 use crate::codec::{
     BodyError, BodyPart, Outgoing, ProtocolError, RequestHead, ResponseEvent, Sink, Source,
@@ -35,7 +36,7 @@ impl<I: Io + 'static> Future for Handshake<I> {
     type Output = Result<(ClientConn, Driver<I>), BodyError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (send, conn) = match ready!(self.pending.as_mut().poll(cx)) {
+        let (send, mut conn) = match ready!(self.pending.as_mut().poll(cx)) {
             Ok(opened) => opened,
             Err(error) => return Poll::Ready(Err(stream_error(&error))),
         };
@@ -51,27 +52,28 @@ impl<I: Io + 'static> Future for Handshake<I> {
             limit,
             streams: Rc::default(),
         };
-        Poll::Ready(Ok((handle, Driver { conn, closed })))
+        let rules = self.opts.keepalive;
+        let pings = rules.and_then(|rules| Pings::new(conn.ping_pong()?, rules));
+        Poll::Ready(Ok((handle, Driver { conn, pings, closed })))
     }
 }
 
 /// Moves the frames of a connection; ends with it. Spawn it on the worker.
 pub struct Driver<I: Io> {
     conn: Connection<I, Bytes>,
+    pings: Option<Pings>,
     closed: Rc<Cell<bool>>,
-}
-
-impl<I: Io> Driver<I> {
-    /// The one handle for PINGs of ours (`connection_keepalive`).
-    pub fn take_ping_pong(&mut self) -> Option<PingPong> {
-        self.conn.ping_pong()
-    }
 }
 
 impl<I: Io> Future for Driver<I> {
     type Output = Result<(), BodyError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.pings.as_mut().is_some_and(|pings| pings.poll(cx).is_ready()) {
+            // Dropped with the connection in it, so that every stream learns of the end.
+            self.closed.set(true);
+            return Poll::Ready(Err(BodyError::Closed));
+        }
         let ended = ready!(Pin::new(&mut self.conn).poll(cx));
         self.closed.set(true);
         Poll::Ready(ended.map_err(|error| stream_error(&error)))
@@ -225,7 +227,8 @@ impl Upstream for ClientStream {
             return Poll::Ready(Err(BodyError::Protocol(ProtocolError::TooManyHeaders)));
         }
         let head = response_in(parts, body.is_end_stream(), self.upgrade.as_ref());
-        self.recv = Some(Inbound::new(body, false));
+        let limits = Limits { count: self.max_headers_count, underscores: Underscores::Allow };
+        self.recv = Some(Inbound::new(body, false, limits));
         Poll::Ready(Ok(ResponseEvent::Head(head)))
     }
 

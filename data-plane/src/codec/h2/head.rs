@@ -10,6 +10,7 @@ use http::{
 };
 
 use super::Options;
+use crate::codec::h1::Underscores;
 use crate::codec::{ProtocolError, RequestHead, ResponseHead, Version};
 
 fn value(text: &str) -> HeaderValue {
@@ -27,6 +28,9 @@ pub(super) fn request_in(
     let mut error = None;
     if headers.len() > opts.max_headers_count {
         error = Some(ProtocolError::TooManyHeaders);
+    }
+    if let Err(e) = underscores(&mut headers, opts.underscores) {
+        error.get_or_insert(e);
     }
     let mut authority = uri.authority().map(|a| value(a.as_str()));
     if let Err(e) = host(&mut headers, &mut authority) {
@@ -62,6 +66,22 @@ pub(super) fn request_in(
         upgrade: protocol,
     };
     (Box::new(head), error)
+}
+
+/// `headers_with_underscores_action` over a head or trailers.
+pub(super) fn underscores(fields: &mut HeaderMap, rule: Underscores) -> Result<(), ProtocolError> {
+    let has = |name: &HeaderName| name.as_str().contains('_');
+    if rule == Underscores::Allow || !fields.keys().any(has) {
+        return Ok(());
+    }
+    if rule == Underscores::Reject {
+        return Err(ProtocolError::UnderscoreHeader);
+    }
+    let names: Vec<HeaderName> = fields.keys().filter(|name| has(name)).cloned().collect();
+    for name in names {
+        fields.remove(name);
+    }
+    Ok(())
 }
 
 /// RFC 9113 §8.3.1: `host` stands in for a missing `:authority`, and may not differ from it.

@@ -4,9 +4,12 @@ use std::task::{Context, Poll, Waker, ready};
 
 use ::h2::RecvStream;
 use bytes::Bytes;
+use http::HeaderMap;
 
+use super::head::underscores;
 use super::stream_error;
-use crate::codec::{BodyError, BodyPart};
+use crate::codec::h1::Underscores;
+use crate::codec::{BodyError, BodyPart, ProtocolError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -25,16 +28,36 @@ pub(super) struct Inbound {
     held: Bytes,
     state: State,
     waker: Option<Waker>,
+    limits: Limits,
+}
+
+/// What trailers may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Most fields.
+    pub(super) count: usize,
+    /// What becomes of names with an underscore.
+    pub(super) underscores: Underscores,
+}
+
+impl Limits {
+    fn keep(self, mut trailers: HeaderMap) -> Result<Option<BodyPart>, BodyError> {
+        if trailers.len() > self.count {
+            return Err(BodyError::Protocol(ProtocolError::TooManyHeaders));
+        }
+        underscores(&mut trailers, self.underscores).map_err(BodyError::Protocol)?;
+        Ok(Some(trailers).filter(|map| !map.is_empty()).map(BodyPart::Trailers))
+    }
 }
 
 impl Inbound {
-    pub(super) fn new(stream: RecvStream, undecided: bool) -> Self {
+    pub(super) fn new(stream: RecvStream, undecided: bool, limits: Limits) -> Self {
         let state = match undecided {
             true => State::Undecided,
             false if stream.is_end_stream() => State::Done,
             false => State::Data,
         };
-        Self { stream, held: Bytes::new(), state, waker: None }
+        Self { stream, held: Bytes::new(), state, waker: None, limits }
     }
 
     pub(super) fn done(&self) -> bool {
@@ -78,7 +101,8 @@ impl Inbound {
                     let trailers = ready!(self.stream.poll_trailers(cx));
                     self.state = State::Done;
                     return Poll::Ready(match trailers {
-                        Ok(map) => Ok(map.filter(|map| !map.is_empty()).map(BodyPart::Trailers)),
+                        Ok(None) => Ok(None),
+                        Ok(Some(map)) => self.limits.keep(map),
                         Err(error) => Err(stream_error(&error)),
                     });
                 }

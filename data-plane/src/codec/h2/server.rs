@@ -14,7 +14,7 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::head::{length, request_in, response_out};
-use super::recv::Inbound;
+use super::recv::{Inbound, Limits};
 use super::send::Outbound;
 use super::{Counted, Options, stream_error};
 use crate::codec::io::Io;
@@ -197,10 +197,12 @@ impl<I: Io> ServerConn<I> {
         let (parts, body) = request.into_parts();
         let (head, error) = request_in(parts, body.is_end_stream(), &self.opts);
         let extended = head.upgrade.is_some();
+        let limits =
+            Limits { count: self.opts.max_headers_count, underscores: self.opts.underscores };
         let tunnel = extended || head.method == Method::CONNECT;
         let stream = ServerStream {
             respond,
-            recv: Inbound::new(body, tunnel),
+            recv: Inbound::new(body, tunnel, limits),
             send: Outbound::new(),
             extended,
             tunnel,
@@ -242,7 +244,7 @@ impl<I: Io> ServerConn<I> {
         matches!(self.state, State::Open(_))
     }
 
-    /// The one handle for PINGs of ours (`connection_keepalive`).
+    /// The one handle for PINGs of ours, once the connection is open.
     pub fn take_ping_pong(&mut self) -> Option<PingPong> {
         match &mut self.state {
             State::Open(conn) => conn.ping_pong(),

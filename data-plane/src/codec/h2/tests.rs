@@ -1,6 +1,7 @@
 //! Both roles against each other over a pipe in memory, and the server role against a bare `h2`
 //! client that breaks rules.
 
+mod limits;
 mod rules;
 
 use std::cell::RefCell;

@@ -127,7 +127,7 @@ fn parse_explicit(explicit: ExplicitHttpConfig) -> Result<UpstreamProtocol, Prob
             Ok(UpstreamProtocol::Http1(http1))
         }
         ProtocolConfig::Http2ProtocolOptions(http2) => {
-            let http2 = parse_http2(Some(http2), ERRORS).at("http2_protocol_options")?;
+            let http2 = parse_http2(Some(http2)).at("http2_protocol_options")?;
             Ok(UpstreamProtocol::Http2(http2))
         }
         ProtocolConfig::Http3ProtocolOptions(_) => {
@@ -140,7 +140,7 @@ fn parse_explicit(explicit: ExplicitHttpConfig) -> Result<UpstreamProtocol, Prob
 fn parse_both(both: UseDownstreamHttpConfig) -> Result<UpstreamProtocol, Problems> {
     Ok(UpstreamProtocol::UseDownstream {
         http1: parse_http1(both.http_protocol_options, ERRORS).at("http_protocol_options")?,
-        http2: parse_http2(both.http2_protocol_options, ERRORS).at("http2_protocol_options")?,
+        http2: parse_http2(both.http2_protocol_options).at("http2_protocol_options")?,
     })
 }
 
@@ -148,7 +148,7 @@ fn parse_old(cluster: &pb::Cluster) -> Result<UpstreamHttpConfig, Problems> {
     let common = parse_common(cluster.common_http_protocol_options);
     let http1 = parse_http1(cluster.http_protocol_options.clone(), ERRORS);
     let http1 = http1.at("http_protocol_options")?;
-    let http2 = parse_http2(cluster.http2_protocol_options.clone(), ERRORS);
+    let http2 = parse_http2(cluster.http2_protocol_options.clone());
     let http2 = http2.at("http2_protocol_options")?;
     let selection = field::enumeration(cluster.protocol_selection, "protocol_selection")?;
     let protocol = match selection {

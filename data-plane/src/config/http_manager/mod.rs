@@ -45,9 +45,6 @@ pub struct HttpManagerConfig {
     pub http1: Http1Options,
     /// Options of HTTP/2.
     pub http2: Http2Options,
-    /// HTTP/1 connections that reach `max_connection_duration` are told `connection: close` and
-    /// closed after the next response instead of at once.
-    pub http1_safe_max_connection_duration: bool,
     /// All time limits.
     pub timeouts: ManagerTimeouts,
     /// Largest head of a request in KiB; default 60.
@@ -129,8 +126,6 @@ pub struct UpgradeConfig {
 pub struct ManagerTimeouts {
     /// A stream without activity; default 5 min.
     pub stream_idle: Option<Duration>,
-    /// A stream whose last bytes are not taken by the peer; default as `stream_idle`.
-    pub stream_flush: Option<Duration>,
     /// The whole request must have arrived; default none.
     pub request: Option<Duration>,
     /// The head of a request must have arrived; default none.

@@ -55,7 +55,7 @@ pub fn parse(
     let common = all.keep(common.at("common_http_protocol_options"));
     let http1 = parse_http1(hcm.http_protocol_options.take(), errors);
     let http1 = all.keep(http1.at("http_protocol_options"));
-    let http2 = parse_http2(hcm.http2_protocol_options.take(), errors);
+    let http2 = parse_http2(hcm.http2_protocol_options.take());
     let http2 = all.keep(http2.at("http2_protocol_options"));
     let timeouts = all.keep(parse_timeouts(&hcm));
     let identity = all.keep(parse_identity(&hcm));
@@ -77,7 +77,6 @@ pub fn parse(
             common: common?,
             http1: http1?,
             http2: http2?,
-            http1_safe_max_connection_duration: hcm.http1_safe_max_connection_duration,
             timeouts: timeouts?,
             max_request_headers_kb: field::uint(
                 hcm.max_request_headers_kb,
@@ -157,11 +156,6 @@ fn parse_timeouts(hcm: &HttpConnectionManager) -> Result<ManagerTimeouts, Proble
     let drain_jitter_percent = jitter.round() as u32;
     Ok(ManagerTimeouts {
         stream_idle,
-        stream_flush: field::timeout(
-            hcm.stream_flush_timeout,
-            stream_idle,
-            "stream_flush_timeout",
-        )?,
         request: field::timeout(hcm.request_timeout, None, "request_timeout")?,
         request_headers: field::timeout(
             hcm.request_headers_timeout,

@@ -17,7 +17,7 @@ use super::counted::CountedIo;
 use super::{ConnCx, begin, drain_at, earlier, refused};
 use crate::base::clock::{self, Instant};
 use crate::base::task::{self, Task};
-use crate::codec::h2::{ServerConn, ServerStream};
+use crate::codec::h2::{Pings, ServerConn, ServerStream};
 use crate::codec::io::Io;
 use crate::codec::{BodyError, Incoming, ResetCode, Version};
 use crate::http::drain::DrainLevel;
@@ -28,6 +28,8 @@ use crate::telemetry::stats::HttpStat;
 
 struct H2<I: Io> {
     conn: ServerConn<CountedIo<I>>,
+    /// `connection_keepalive`, from the client's preface on.
+    pings: Option<Pings>,
     cx: Rc<ConnCx>,
     timer: Timer,
     streams: Vec<Task>,
@@ -75,6 +77,7 @@ pub(super) async fn serve<I: Io + 'static>(io: I, bytes: BytesMut, cx: &Rc<ConnC
     let io = CountedIo::new(io, bytes.len(), cx);
     let mut serving = H2 {
         conn: ServerConn::new(io, cx.manager.h2.clone(), bytes),
+        pings: None,
         timer: Timer::default(),
         streams: Vec::new(),
         requests: 0,
@@ -118,8 +121,22 @@ impl<I: Io + 'static> H2<I> {
                     return Poll::Ready(());
                 }
                 Poll::Ready(Some(Ok((incoming, stream)))) => self.accept(incoming, stream),
+                Poll::Pending if self.poll_pings(cx).is_ready() => return Poll::Ready(()),
                 Poll::Pending => return self.poll_deadlines(cx),
             }
+        }
+    }
+
+    /// Ready when the client left a PING unanswered for too long.
+    fn poll_pings(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.pings.is_none()
+            && let Some(rules) = self.cx.manager.h2.keepalive
+        {
+            self.pings = self.conn.take_ping_pong().and_then(|handle| Pings::new(handle, rules));
+        }
+        match &mut self.pings {
+            Some(pings) => pings.poll(cx),
+            None => Poll::Pending,
         }
     }
 

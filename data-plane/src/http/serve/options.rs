@@ -5,7 +5,7 @@ use http::HeaderValue;
 use crate::codec::h1::{NameCase, ServerOptions, Underscores};
 use crate::codec::h2::Options;
 use crate::config::http_manager::HttpManagerConfig;
-use crate::config::http_protocol::{HeaderKeyFormat, HeadersWithUnderscores};
+use crate::config::http_protocol::{CommonHttpOptions, HeaderKeyFormat, HeadersWithUnderscores};
 
 /// HTTP/1.
 pub(super) fn h1(config: &HttpManagerConfig, buffer_limit: u32) -> ServerOptions {
@@ -20,11 +20,7 @@ pub(super) fn h1(config: &HttpManagerConfig, buffer_limit: u32) -> ServerOptions
             .as_ref()
             .and_then(|host| HeaderValue::from_str(host).ok()),
         enable_trailers: http1.enable_trailers,
-        underscores: match common.headers_with_underscores {
-            HeadersWithUnderscores::Allow => Underscores::Allow,
-            HeadersWithUnderscores::DropHeader => Underscores::Drop,
-            HeadersWithUnderscores::RejectRequest => Underscores::Reject,
-        },
+        underscores: underscores(common),
         allow_absolute_url: http1.allow_absolute_url,
         allow_chunked_length: http1.allow_chunked_length,
         allow_custom_methods: http1.allow_custom_methods,
@@ -41,6 +37,14 @@ pub(super) fn h1(config: &HttpManagerConfig, buffer_limit: u32) -> ServerOptions
     }
 }
 
+fn underscores(common: &CommonHttpOptions) -> Underscores {
+    match common.headers_with_underscores {
+        HeadersWithUnderscores::Allow => Underscores::Allow,
+        HeadersWithUnderscores::DropHeader => Underscores::Drop,
+        HeadersWithUnderscores::RejectRequest => Underscores::Reject,
+    }
+}
+
 /// HTTP/2.
 pub(super) fn h2(config: &HttpManagerConfig, buffer_limit: u32) -> Options {
     let (common, http2) = (&config.common, &config.http2);
@@ -52,6 +56,8 @@ pub(super) fn h2(config: &HttpManagerConfig, buffer_limit: u32) -> Options {
         hpack_table_size: http2.hpack_table_bytes,
         max_header_list_size: config.max_request_headers_kb.saturating_mul(1024),
         max_headers_count: common.max_headers_count as usize,
+        underscores: underscores(common),
+        keepalive: http2.keepalive,
         allow_connect: http2.allow_connect,
         high_watermark: match buffer_limit {
             0 => usize::MAX,
