@@ -48,7 +48,6 @@ pub(crate) fn endpoints(localities: Vec<LocalityConfig>) -> EndpointsConfig {
         localities,
         overprovisioning_factor_percent: 140,
         weighted_priority_health: false,
-        drop_overloads: Vec::new(),
         endpoint_stale_after: None,
     }
 }

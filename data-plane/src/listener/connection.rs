@@ -50,7 +50,7 @@ pub(super) fn begin<I: Io + 'static>(
     (remote, local_end): (Peer, Peer),
 ) {
     let (spec, id) = (&local.spec, worker.id);
-    let Some(permit) = global.enter() else {
+    let Some(permit) = global.enter(spec.config.ignore_global_conn_limit) else {
         spec.stats.inc(id, ListenerStat::DownstreamGlobalCxOverflow);
         return;
     };

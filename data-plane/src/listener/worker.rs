@@ -130,6 +130,8 @@ impl WorkerHandle {
 #[derive(Debug, Default)]
 pub struct GlobalConnections {
     open: AtomicU64,
+    /// Those that the limit is for.
+    limited: AtomicU64,
     limit: Option<u64>,
 }
 
@@ -137,13 +139,15 @@ impl GlobalConnections {
     /// A counter with a limit, if there is one.
     #[must_use]
     pub const fn new(limit: Option<u64>) -> Self {
-        Self { open: AtomicU64::new(0), limit }
+        Self { open: AtomicU64::new(0), limited: AtomicU64::new(0), limit }
     }
 
-    pub(super) fn enter(self: &Arc<Self>) -> Option<GlobalPermit> {
-        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let permit = GlobalPermit(Arc::clone(self));
-        if self.limit.is_some_and(|limit| open > limit) { None } else { Some(permit) }
+    /// A place for one more; `exempt` from the limit (`ignore_global_conn_limit`) or not.
+    pub(super) fn enter(self: &Arc<Self>, exempt: bool) -> Option<GlobalPermit> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let limited = self.limited.fetch_add(u64::from(!exempt), Ordering::Relaxed) + 1;
+        let permit = GlobalPermit { global: Arc::clone(self), exempt };
+        if !exempt && self.limit.is_some_and(|limit| limited > limit) { None } else { Some(permit) }
     }
 
     /// How many are open.
@@ -154,11 +158,15 @@ impl GlobalConnections {
 }
 
 /// A connection's place in the limit; given back when it is dropped.
-pub(super) struct GlobalPermit(Arc<GlobalConnections>);
+pub(super) struct GlobalPermit {
+    global: Arc<GlobalConnections>,
+    exempt: bool,
+}
 
 impl Drop for GlobalPermit {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.global.open.fetch_sub(1, Ordering::Relaxed);
+        self.global.limited.fetch_sub(u64::from(!self.exempt), Ordering::Relaxed);
     }
 }
 

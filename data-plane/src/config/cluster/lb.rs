@@ -22,7 +22,7 @@ use proto::envoy::r#type::v3::Percent;
 use super::{CommonLbConfig, LbConfig, LbPolicy, LocalityLb};
 use crate::config::error::{At, Problems, Reason};
 use crate::config::extension::{self, Body};
-use crate::config::{endpoint, field};
+use crate::config::field;
 
 /// Policies inside policies that are followed.
 const NESTING_MAX: usize = 4;
@@ -237,7 +237,6 @@ pub(super) fn parse_common(common: Option<PbCommon>) -> Result<CommonLbConfig, P
 }
 
 fn parse_common_fields(common: PbCommon, d: &CommonLbConfig) -> Result<CommonLbConfig, Problems> {
-    let statuses = common.override_host_status.map(endpoint::parse::parse_health_set);
     let threshold = common.healthy_panic_threshold;
     let panic = d.healthy_panic_threshold_percent;
     Ok(CommonLbConfig {
@@ -250,6 +249,5 @@ fn parse_common_fields(common: PbCommon, d: &CommonLbConfig) -> Result<CommonLbC
             .unwrap_or(d.update_merge_window),
         ignore_new_hosts_until_first_hc: common.ignore_new_hosts_until_first_hc,
         close_connections_on_host_set_change: common.close_connections_on_host_set_change,
-        override_host_status: statuses.transpose().at("override_host_status")?.unwrap_or_default(),
     })
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::TcpKeepalive;
-use super::endpoint::{EndpointsConfig, HealthStatus};
+use super::endpoint::EndpointsConfig;
 use super::http_protocol::{CommonHttpOptions, Http1Options, Http2Options};
 use super::metadata::Metadata;
 use super::source::ConfigSource;
@@ -185,8 +185,6 @@ pub struct CommonLbConfig {
     pub ignore_new_hosts_until_first_hc: bool,
     /// Any change of hosts closes all connections.
     pub close_connections_on_host_set_change: bool,
-    /// Statuses with which a host that a session pins is used.
-    pub override_host_status: Vec<HealthStatus>,
 }
 
 /// Limits of a cluster over all workers.
@@ -215,8 +213,6 @@ pub struct Thresholds {
     pub retry_budget: Option<RetryBudget>,
     /// Counters of what is left are kept.
     pub track_remaining: bool,
-    /// Connection pools; default no limit.
-    pub max_connection_pools: Option<u32>,
 }
 
 /// `Thresholds.RetryBudget`.
@@ -272,7 +268,6 @@ impl Default for Thresholds {
             max_retries: 3,
             retry_budget: None,
             track_remaining: false,
-            max_connection_pools: None,
         }
     }
 }
@@ -284,7 +279,6 @@ impl Default for CommonLbConfig {
             update_merge_window: Duration::from_secs(1),
             ignore_new_hosts_until_first_hc: false,
             close_connections_on_host_set_change: false,
-            override_host_status: Vec::new(),
         }
     }
 }

@@ -146,7 +146,6 @@ fn parse_thresholds(t: PbThresholds) -> Result<(RoutingPriority, Thresholds), Pr
             max_retries: field::uint(t.max_retries, d.max_retries),
             retry_budget: t.retry_budget.map(parse_budget).transpose().at("retry_budget")?,
             track_remaining: t.track_remaining,
-            max_connection_pools: t.max_connection_pools.map(|v| v.value),
         },
     ))
 }

@@ -21,19 +21,8 @@ pub struct EndpointsConfig {
     pub overprovisioning_factor_percent: u32,
     /// Priority health is weighed by the weights of hosts instead of by their number.
     pub weighted_priority_health: bool,
-    /// Requests dropped on purpose, by category.
-    pub drop_overloads: Vec<DropOverload>,
     /// How long endpoints are good without an update; `None`: for ever.
     pub endpoint_stale_after: Option<Duration>,
-}
-
-/// `Policy.DropOverload`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct DropOverload {
-    /// Why.
-    pub category: Arc<str>,
-    /// Dropped requests in a million.
-    pub parts_per_million: u32,
 }
 
 /// The endpoints of one locality at one priority (`LocalityLbEndpoints`).

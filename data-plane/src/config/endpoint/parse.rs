@@ -10,8 +10,7 @@ use proto::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use proto::envoy::config::endpoint::v3::locality_lb_endpoints::LbConfig;
 
 use super::{
-    DropOverload, EndpointConfig, EndpointsConfig, HealthCheckTarget, HealthStatus, Locality,
-    LocalityConfig,
+    EndpointConfig, EndpointsConfig, HealthCheckTarget, HealthStatus, Locality, LocalityConfig,
 };
 use crate::config::address::Address;
 use crate::config::error::{At, Collector, Problems, Reason};
@@ -45,7 +44,6 @@ pub fn parse(assignment: pb::ClusterLoadAssignment) -> Result<EndpointsConfig, P
         localities,
         overprovisioning_factor_percent: policy.overprovisioning_factor_percent,
         weighted_priority_health: policy.weighted_priority_health,
-        drop_overloads: policy.drop_overloads,
         endpoint_stale_after: policy.endpoint_stale_after,
     })
 }
@@ -96,22 +94,13 @@ impl Default for EndpointsConfig {
             localities: Vec::new(),
             overprovisioning_factor_percent: 140,
             weighted_priority_health: false,
-            drop_overloads: Vec::new(),
             endpoint_stale_after: None,
         }
     }
 }
 
 fn parse_policy(policy: Policy) -> Result<EndpointsConfig, Problems> {
-    let drops = policy.drop_overloads.into_iter().enumerate();
-    let drops = drops.map(|(i, drop)| {
-        let share = field::required(drop.drop_percentage, "drop_percentage");
-        let share = share.and_then(|s| field::parts_per_million(s).at("drop_percentage"));
-        let parts_per_million = share.at_index("drop_overloads", i)?;
-        Ok(DropOverload { category: drop.category.into(), parts_per_million })
-    });
     Ok(EndpointsConfig {
-        drop_overloads: drops.collect::<Result<_, Problems>>()?,
         overprovisioning_factor_percent: field::uint(policy.overprovisioning_factor, 140),
         weighted_priority_health: policy.weighted_priority_health,
         endpoint_stale_after: field::timeout(

@@ -56,8 +56,6 @@ pub struct TcpListenerConfig {
     pub tcp_backlog_size: Option<u32>,
     /// What traffic it is for.
     pub traffic_direction: TrafficDirection,
-    /// When its connections are drained.
-    pub drain_type: DrainType,
     /// Access logs of connections.
     pub access_log: Vec<AccessLogConfig>,
     /// Whether a connection's first bytes are looked at for TLS before its chain is chosen.
@@ -66,10 +64,6 @@ pub struct TcpListenerConfig {
     pub listener_filters_timeout: Option<Duration>,
     /// After that time the connection goes on without them instead of being closed.
     pub continue_on_listener_filters_timeout: bool,
-    /// Whether new connections are spread evenly over workers.
-    pub connection_balance: ConnectionBalance,
-    /// Most connections accepted a wake-up; `None` does not limit.
-    pub max_connections_to_accept_per_socket_event: Option<u32>,
     /// Whether its connections are outside the global limit of connections.
     pub ignore_global_conn_limit: bool,
 }
@@ -109,16 +103,6 @@ pub enum TrafficDirection {
     Unspecified,
 }
 
-/// `Listener.DrainType`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum DrainType {
-    /// On removal, change, shutdown and a failed health check (the default).
-    #[default]
-    Default,
-    /// On removal and change only.
-    ModifyOnly,
-}
-
 /// Why a connection's first bytes are looked at (`envoy.filters.listener.tls_inspector`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TlsInspection {
@@ -129,16 +113,6 @@ pub enum TlsInspection {
     Configured,
     /// A chain cannot be chosen without it; Envoy adds the filter by itself then.
     Needed,
-}
-
-/// `Listener.ConnectionBalanceConfig`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ConnectionBalance {
-    /// The worker with the fewest connections gets the next one.
-    Exact,
-    /// The kernel decides (the default).
-    #[default]
-    None,
 }
 
 impl ListenerConfig {

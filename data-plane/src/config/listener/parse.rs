@@ -10,14 +10,12 @@ use std::time::Duration;
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::core::v3::address::Address as Kind;
 use proto::envoy::config::listener::v3 as pb;
-use proto::envoy::config::listener::v3::listener::connection_balance_config::BalanceType;
-use proto::envoy::config::listener::v3::listener::{ConnectionBalanceConfig, DrainType as PbDrain};
 use proto::envoy::config::listener::v3::listener_filter::ConfigType;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 
 use super::{
-    BindAddress, ConnectionBalance, DrainType, ListenAddress, ListenerConfig, ListenerKind,
-    TcpListenerConfig, TlsInspection, TrafficDirection,
+    BindAddress, ListenAddress, ListenerConfig, ListenerKind, TcpListenerConfig, TlsInspection,
+    TrafficDirection,
 };
 use crate::config::address::{Address, TcpKeepalive};
 use crate::config::cluster::parse::BUFFER_LIMIT_BYTES_DEFAULT;
@@ -88,9 +86,6 @@ fn parse_tcp(mut listener: pb::Listener, cx: &ParseCx<'_>) -> Result<TcpListener
     let limit =
         all.keep(field::timeout(limit, Some(FILTERS_TIMEOUT_DEFAULT), "listener_filters_timeout"));
     let traffic_direction = all.keep(parse_direction(listener.traffic_direction));
-    let drain_type = all.keep(parse_drain(listener.drain_type));
-    let balance = listener.connection_balance_config.take();
-    let connection_balance = all.keep(parse_balance(balance).at("connection_balance_config"));
     all.finish()?;
     let build = || {
         let filter_chains = filter_chains?;
@@ -107,14 +102,9 @@ fn parse_tcp(mut listener: pb::Listener, cx: &ParseCx<'_>) -> Result<TcpListener
             reuse_port: field::flag(listener.enable_reuse_port, true),
             tcp_backlog_size: listener.tcp_backlog_size.map(|v| v.value),
             traffic_direction: traffic_direction?,
-            drain_type: drain_type?,
             access_log: access_log?,
             listener_filters_timeout: limit?,
             continue_on_listener_filters_timeout: listener.continue_on_listener_filters_timeout,
-            connection_balance: connection_balance?,
-            max_connections_to_accept_per_socket_event: listener
-                .max_connections_to_accept_per_socket_event
-                .map(|v| v.value),
             ignore_global_conn_limit: listener.ignore_global_conn_limit,
         })
     };
@@ -258,26 +248,4 @@ fn parse_direction(direction: i32) -> Result<TrafficDirection, Problems> {
         core::TrafficDirection::Inbound => TrafficDirection::Inbound,
         core::TrafficDirection::Outbound => TrafficDirection::Outbound,
     })
-}
-
-fn parse_drain(drain: i32) -> Result<DrainType, Problems> {
-    Ok(match field::enumeration(drain, "drain_type")? {
-        PbDrain::Default => DrainType::Default,
-        PbDrain::ModifyOnly => DrainType::ModifyOnly,
-    })
-}
-
-fn parse_balance(config: Option<ConnectionBalanceConfig>) -> Result<ConnectionBalance, Problems> {
-    let Some(config) = config else { return Ok(ConnectionBalance::None) };
-    match config.balance_type.ok_or(Reason::Missing)? {
-        BalanceType::ExactBalance(_) => Ok(ConnectionBalance::Exact),
-        BalanceType::ExtendBalance(extension) => {
-            let what = format!("connection balancer {}", extension.name);
-            Err(Reason::NotSupported { what }.into()).at("extend_balance")
-        }
-        BalanceType::CpuLocalityBalance(_) => {
-            field::refuse(true, "cpu_locality_balance")?;
-            Err(Reason::Missing.into())
-        }
-    }
 }

@@ -124,7 +124,6 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "close_connections_on_host_set_change",
             // Of hashing balancers, which are refused.
             "consistent_hashing_lb_config",
-            "override_host_status",
         ],
         &[],
     ),
@@ -157,7 +156,6 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "max_retries",
             "retry_budget",
             "track_remaining",
-            "max_connection_pools",
         ],
         &[],
     ),
@@ -207,12 +205,7 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
     ),
     (
         "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
-        &[
-            "drop_overloads",
-            "overprovisioning_factor",
-            "endpoint_stale_after",
-            "weighted_priority_health",
-        ],
+        &["overprovisioning_factor", "endpoint_stale_after", "weighted_priority_health"],
         &[],
     ),
     (

@@ -125,8 +125,6 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
         &[
             "filter_unroutable_families",
             "udp_max_queries",
-            "query_timeout_seconds",
-            "query_tries",
             "rotate_nameservers",
             "edns0_max_payload_size",
             "max_udp_channel_duration",

@@ -16,7 +16,6 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "per_connection_buffer_limit_bytes",
             "metadata",
             "deprecated_v1",
-            "drain_type",
             "listener_filters",
             "listener_filters_timeout",
             "continue_on_listener_filters_timeout",
@@ -24,22 +23,26 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "freebind",
             "traffic_direction",
             "api_listener",
-            "connection_balance_config",
             "enable_reuse_port",
             "access_log",
             "tcp_backlog_size",
-            "max_connections_to_accept_per_socket_event",
             "bind_to_port",
             "ignore_global_conn_limit",
             // No overload action of ours reaches a listener.
             "bypass_overload_manager",
             "tcp_keepalive",
         ],
-        // `reuse_port` is no longer read by Envoy either; fast open saves a round trip.
-        &["stats_matcher", "reuse_port", "tcp_fast_open_queue_length"],
+        &[
+            "stats_matcher",
+            // No longer read by Envoy either.
+            "reuse_port",
+            // Saves a round trip.
+            "tcp_fast_open_queue_length",
+            // How many are taken a wake-up, not how many are served.
+            "max_connections_to_accept_per_socket_event",
+        ],
     ),
     ("envoy.config.listener.v3.Listener.DeprecatedV1", &["bind_to_port"], &[]),
-    ("envoy.config.listener.v3.Listener.ConnectionBalanceConfig", &["exact_balance"], &[]),
     (
         "envoy.config.listener.v3.AdditionalAddress",
         &["address", "socket_options", "tcp_keepalive"],
