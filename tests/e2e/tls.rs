@@ -386,3 +386,29 @@ fn a_claim_does_not_go_on_where_our_own_element_cannot_be_written() -> Result<()
     assert_eq!(seen.head.field("x-forwarded-client-cert"), None);
     Ok(())
 }
+
+#[test]
+fn by_names_the_certificate_that_the_client_was_shown() -> Result<()> {
+    let (authority, backend) = (Authority::new("root"), answering());
+    let one = authority.issue("one", &["one.example"], &["spiffe://mesh.local/one"]);
+    let two = authority.issue("two", &["two.example"], &["spiffe://mesh.local/two"]);
+    let right = authority.issue("reviews", &[], &[SPIFFE]);
+    let mut both = mutual(&one, &authority);
+    both["common_tls_context"]["tls_certificates"] = json!([one.config(), two.config()]);
+    let manager = json!({"forward_client_cert_details": "SANITIZE_SET"});
+    // With a match by name the ClientHello is read before the chain is known.
+    for matches in [json!({}), json!({"server_names": ["*.example"]})] {
+        let text = bootstrap(&[(matches, both.clone())], &manager, backend.address());
+        let proxy = Proxy::start(Kind::Ours, &text);
+        for name in ["one", "two"] {
+            let asked = format!("{name}.example");
+            let client = Client { identity: Some(&right), ..Client::new(&authority, &asked) };
+            assert_eq!(client.get(proxy.listener("main"), "/", "")?.status(), 200);
+            let seen = backend.take_seen();
+            let seen = seen.last().context("a request")?;
+            let told = seen.head.field("x-forwarded-client-cert").context("a value")?;
+            assert!(told.starts_with(&format!("By=spiffe://mesh.local/{name};Hash=")), "{told}");
+        }
+    }
+    Ok(())
+}

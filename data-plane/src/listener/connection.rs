@@ -25,6 +25,7 @@ use crate::http::worker::Worker;
 use crate::snapshot::ListenerSpec;
 use crate::telemetry::WorkerId;
 use crate::telemetry::stats::ListenerStat;
+use crate::tls::peer::TlsInfo;
 use crate::tls::server::Server;
 
 /// A connection that was accepted: where it came to, and who pays for it.
@@ -147,8 +148,7 @@ impl Accepted {
         let (mut info, mut termination) = (self.info(Transport::Tls), None);
         let stats = &self.local.spec.stats;
         match within(until, &drain, handshake).await {
-            Within::Done(Some(mut stream)) => {
-                let tls = server.info(stream.session());
+            Within::Done(Some((stream, tls))) => {
                 info.tls = terminal.tls_facts(&tls);
                 let (worker, info) = (Rc::clone(&self.worker), Rc::new(info));
                 terminal.serve(stream, BytesMut::new(), worker, Rc::clone(&info), drain).await;
@@ -222,20 +222,21 @@ impl Accepted {
     }
 }
 
-/// A stream in TLS, or nothing if the client cannot be talked to.
+/// A stream in TLS and what was agreed on, or nothing if the client cannot be talked to.
 async fn handshake<I: Io>(
     io: I,
     begins: Begins,
     server: &Server,
     worker: WorkerId,
-) -> Option<TlsStream<I>> {
+) -> Option<(TlsStream<I>, TlsInfo)> {
+    let opening = server.open();
     let (session, bytes, fed) = match begins {
         Begins::Unread | Begins::Read(Hello::Closed) => {
-            (server.session().ok()?, BytesMut::new(), 0)
+            (opening.session().ok()?, BytesMut::new(), 0)
         }
-        Begins::Read(Hello::Plain(bytes)) => (server.session().ok()?, bytes, 0),
+        Begins::Read(Hello::Plain(bytes)) => (opening.session().ok()?, bytes, 0),
         Begins::Read(Hello::Tls { accepted, bytes, fed }) => {
-            match accepted.into_connection(Arc::clone(server.config())) {
+            match accepted.into_connection(Arc::clone(opening.config())) {
                 Ok(session) => (server_side(session), bytes, fed),
                 Err((error, told)) => {
                     server.recorder.failed(worker, &error);
@@ -254,7 +255,8 @@ async fn handshake<I: Io>(
     match TlsStream::handshake(io, session, &bytes[fed..]).await {
         Ok(mut stream) => {
             server.recorder.done(worker, stream.session());
-            Some(stream)
+            let info = server.info(stream.session(), &opening);
+            Some((stream, info))
         }
         Err(HandshakeError::Tls(error)) => {
             server.recorder.failed(worker, &error);

@@ -1,7 +1,7 @@
 //! The server's side: a filter chain's certificates and rules.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
@@ -19,14 +19,14 @@ pub struct Server {
     config: Arc<ServerConfig>,
     /// What is counted.
     pub recorder: Recorder,
-    uris: Arc<[Arc<str>]>,
+    certificates: Arc<Certificates>,
     /// A client's certificate is held against something.
     verifies: bool,
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("uris", &self.uris).finish_non_exhaustive()
+        f.debug_struct("Server").field("certificates", &self.certificates).finish_non_exhaustive()
     }
 }
 
@@ -49,8 +49,8 @@ impl Server {
         } else {
             builder.with_no_client_auth()
         };
-        let certificates = Certificates(tls.common.certificates.clone());
-        let mut config = builder.with_cert_resolver(Arc::new(certificates));
+        let certificates = Arc::new(Certificates(tls.common.certificates.clone()));
+        let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as _);
         let protocols = tls.common.alpn_protocols.iter();
         config.alpn_protocols = protocols.map(|name| name.as_bytes().to_vec()).collect();
         config.ignore_client_order = !tls.prefer_client_ciphers;
@@ -61,15 +61,50 @@ impl Server {
             Ok(ticketer) if tls.tickets => config.ticketer = ticketer,
             _ => config.send_tls13_tickets = 0,
         }
-        let uris = tls.common.certificates.first().map(|own| own.uris.clone());
         Self {
             config: Arc::new(config),
             recorder: Recorder::new(stats),
-            uris: uris.unwrap_or_default().into(),
+            certificates,
             verifies: rules.checks(),
         }
     }
 
+    /// What a connection starts with.
+    #[must_use]
+    pub fn open(&self) -> Opening {
+        if self.certificates.0.len() < 2 {
+            return Opening { config: Arc::clone(&self.config), choice: None };
+        }
+        // rustls does not tell which one it took: a resolver of the connection's own remembers.
+        let all = Arc::clone(&self.certificates);
+        let choice = Arc::new(Choice { all, place: OnceLock::new() });
+        let mut config = ServerConfig::clone(&self.config);
+        config.cert_resolver = Arc::clone(&choice) as _;
+        Opening { config: Arc::new(config), choice: Some(choice) }
+    }
+
+    /// What a finished handshake agreed on.
+    #[must_use]
+    pub fn info(&self, session: &Connection, opening: &Opening) -> TlsInfo {
+        let chosen = opening.choice.as_ref().and_then(|choice| choice.place.get());
+        let own = self.certificates.0.get(chosen.copied().unwrap_or(0));
+        let uris: Arc<[Arc<str>]> = own.map(|own| own.uris.as_slice()).unwrap_or_default().into();
+        let mut info = TlsInfo::new(session, &uris);
+        if !self.verifies {
+            // Anybody makes such a certificate: it says nothing of who calls.
+            info.peer.clear();
+        }
+        info
+    }
+}
+
+/// What a connection starts with.
+pub struct Opening {
+    config: Arc<ServerConfig>,
+    choice: Option<Arc<Choice>>,
+}
+
+impl Opening {
     /// What rustls needs to go on with a ClientHello that was read.
     #[must_use]
     pub const fn config(&self) -> &Arc<ServerConfig> {
@@ -82,17 +117,6 @@ impl Server {
     /// rustls has no memory or no randomness.
     pub fn session(&self) -> Result<Connection, rustls::Error> {
         ServerConnection::new(Arc::clone(&self.config)).map(Connection::Server)
-    }
-
-    /// What a finished handshake agreed on.
-    #[must_use]
-    pub fn info(&self, session: &Connection) -> TlsInfo {
-        let mut info = TlsInfo::new(session, &self.uris);
-        if !self.verifies {
-            // Anybody makes such a certificate: it says nothing of who calls.
-            info.peer.clear();
-        }
-        info
     }
 }
 
@@ -110,21 +134,48 @@ pub(super) fn provider(tls: &CommonTls) -> CryptoProvider {
 #[derive(Debug)]
 struct Certificates(Vec<CertificateConfig>);
 
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let usable = |own: &&CertificateConfig| {
+impl Certificates {
+    /// The place of the one for this client.
+    fn choose(&self, hello: &ClientHello<'_>) -> usize {
+        let usable = |(_, own): &(usize, &CertificateConfig)| {
             own.key.key.choose_scheme(hello.signature_schemes()).is_some()
         };
-        let named = |own: &&CertificateConfig| {
+        let named = |(_, own): &(usize, &CertificateConfig)| {
             hello.server_name().is_some_and(|name| is_for(own, &name.to_ascii_lowercase()))
         };
-        let ecdsa = |own: &&CertificateConfig| own.key.key.algorithm() == SignatureAlgorithm::ECDSA;
-        let fit = || self.0.iter().filter(named).filter(usable);
-        let all = || self.0.iter().filter(usable);
+        let ecdsa = |(_, own): &(usize, &CertificateConfig)| {
+            own.key.key.algorithm() == SignatureAlgorithm::ECDSA
+        };
+        let fit = || self.0.iter().enumerate().filter(named).filter(usable);
+        let all = || self.0.iter().enumerate().filter(usable);
         let chosen = fit().find(ecdsa).or_else(|| fit().next());
         let chosen = chosen.or_else(|| all().find(ecdsa)).or_else(|| all().next());
         // With nothing that fits, the first fails in rustls's words.
-        chosen.or_else(|| self.0.first()).map(|own| Arc::clone(&own.key))
+        chosen.map_or(0, |(place, _)| place)
+    }
+
+    fn key(&self, place: usize) -> Option<Arc<CertifiedKey>> {
+        self.0.get(place).map(|own| Arc::clone(&own.key))
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.key(self.choose(&hello))
+    }
+}
+
+/// The choice for one connection, which is remembered.
+#[derive(Debug)]
+struct Choice {
+    all: Arc<Certificates>,
+    place: OnceLock<usize>,
+}
+
+impl ResolvesServerCert for Choice {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let place = self.place.get_or_init(|| self.all.choose(&hello));
+        self.all.key(*place)
     }
 }
 
