@@ -179,6 +179,15 @@ fn the_name_in_a_client_hello_chooses_whether_tls_ends_here() -> Result<()> {
     let answer = there.exchange(b"GET / HTTP/1.1\r\nhost: there.example\r\n\r\n")?;
     assert_eq!((answer.status(), answer.text()), (200, "secret".to_owned()));
     assert_eq!(secure.seen()[0].name.as_deref(), Some("there.example"));
+    // Of no chain, and so of nobody.
+    let mut plain = Connection::open(at)?;
+    plain.send(b"GET / HTTP/1.1\r\n\r\n")?;
+    assert_eq!(plain.rest().unwrap_or_default(), b"");
+    let found = stats::read(proxy.admin_address(), "tls_inspector");
+    let count = |name: &str| found.get(&format!("tls_inspector.{name}")).copied();
+    assert_eq!((count("tls_found"), count("tls_not_found")), (Some(2), Some(1)));
+    assert_eq!((count("sni_found"), count("sni_not_found")), (Some(2), Some(0)));
+    assert_eq!((count("alpn_found"), count("alpn_not_found")), (Some(0), Some(2)));
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use super::worker::{GlobalConnections, GlobalPermit, Local};
 use crate::base::clock::{self, Instant};
 use crate::base::task;
 use crate::codec::io::Io;
-use crate::codec::io::hello::{Hello, Inspect, alert};
+use crate::codec::io::hello::{HELLO_BYTES_MAX, Hello, Inspect, alert};
 use crate::codec::io::tls::{HandshakeError, TlsStream};
 use crate::config::listener::TlsInspection;
 use crate::http::conn::{ConnInfo, Peer, Transport};
@@ -24,7 +24,7 @@ use crate::http::drain::{DrainLevel, Member};
 use crate::http::worker::Worker;
 use crate::snapshot::ListenerSpec;
 use crate::telemetry::WorkerId;
-use crate::telemetry::stats::ListenerStat;
+use crate::telemetry::stats::{ListenerStat, TlsInspectorStat};
 use crate::tls::peer::TlsInfo;
 use crate::tls::server::Server;
 
@@ -184,7 +184,10 @@ impl Accepted {
                 spec.stats.inc(id, ListenerStat::DownstreamListenerFilterRemoteClose);
                 self.log(Ended::EARLY);
             }
-            Within::Done((io, hello)) => self.choose(io, Begins::Read(hello)),
+            Within::Done((io, hello)) => {
+                self.count(&hello);
+                self.choose(io, Begins::Read(hello));
+            }
             Within::Drained => self.log(Ended::EARLY),
             Within::TooLate => {
                 spec.stats.inc(id, ListenerStat::DownstreamPreCxTimeout);
@@ -195,6 +198,37 @@ impl Accepted {
                 }
             }
         }
+    }
+
+    /// Counts what was found. What claims to be TLS and is none counts as something else.
+    fn count(&self, hello: &Hello) {
+        let Some(stats) = &self.local.spec.inspector else { return };
+        let inc = |stat| stats.inc(self.worker.id, stat);
+        let length = match hello {
+            Hello::Closed => return,
+            Hello::Plain(bytes) if bytes.len() > HELLO_BYTES_MAX => {
+                inc(TlsInspectorStat::ClientHelloTooLarge);
+                bytes.len()
+            }
+            Hello::Plain(bytes) | Hello::Broken(_, bytes) => {
+                inc(TlsInspectorStat::TlsNotFound);
+                bytes.len()
+            }
+            Hello::Tls { accepted, bytes, .. } => {
+                inc(TlsInspectorStat::TlsFound);
+                let hello = accepted.client_hello();
+                inc(match hello.alpn() {
+                    Some(_) => TlsInspectorStat::AlpnFound,
+                    None => TlsInspectorStat::AlpnNotFound,
+                });
+                inc(match hello.server_name() {
+                    Some(_) => TlsInspectorStat::SniFound,
+                    None => TlsInspectorStat::SniNotFound,
+                });
+                bytes.len()
+            }
+        };
+        stats.record(self.worker.id, TlsInspectorStat::BytesProcessed, length as u64);
     }
 
     fn info(&self, transport: Transport) -> ConnInfo {

@@ -210,6 +210,8 @@ impl Snapshot {
                 .filter_map(|log| AccessLog::open(log, &self.manager_cx.logs))
                 .collect(),
             stats: self.registry.group(scope.clone()),
+            inspector: (tcp.tls_inspection != TlsInspection::Off)
+                .then(|| self.registry.group(Scope::plain("tls_inspector."))),
             config: Arc::clone(tcp),
         }
     }

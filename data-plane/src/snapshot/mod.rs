@@ -27,7 +27,7 @@ use crate::http::manager::{Manager, ManagerCx};
 use crate::http::routes::Routes;
 use crate::http::view::Retired;
 use crate::tcp::TcpProxy;
-use crate::telemetry::stats::{Group, ListenerStat, Registry};
+use crate::telemetry::stats::{Group, ListenerStat, Registry, TlsInspectorStat};
 use crate::tls::server::Server;
 
 pub use clusters::Origin;
@@ -47,6 +47,8 @@ pub struct ListenerSpec {
     pub access_logs: Vec<AccessLog>,
     /// `listener.<address>.`.
     pub stats: Group<ListenerStat>,
+    /// `tls_inspector.`, where first bytes are looked at.
+    pub inspector: Option<Group<TlsInspectorStat>>,
 }
 
 /// One filter chain of a listener.

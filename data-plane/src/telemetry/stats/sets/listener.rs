@@ -66,3 +66,17 @@ stat_set! {
         NoFilterChainMatch: [Counter] "no_filter_chain_match",
     }
 }
+
+stat_set! {
+    /// What `tls_inspector`s find in first bytes (`tls_inspector.`), all listeners together.
+    TlsInspectorStat {
+        AlpnFound: [Counter] "alpn_found",
+        AlpnNotFound: [Counter] "alpn_not_found",
+        BytesProcessed: [Histogram] "bytes_processed",
+        ClientHelloTooLarge: [Counter] "client_hello_too_large",
+        SniFound: [Counter] "sni_found",
+        SniNotFound: [Counter] "sni_not_found",
+        TlsFound: [Counter] "tls_found",
+        TlsNotFound: [Counter] "tls_not_found",
+    }
+}

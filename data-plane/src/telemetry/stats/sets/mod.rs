@@ -21,7 +21,7 @@ pub use csrf::CsrfStat;
 pub use fault::{FaultClusterStat, FaultStat};
 pub use http::{Http1Stat, Http2Stat, HttpStat, HttpTracingStat, ListenerHttpStat, RouterStat};
 pub use jwt::JwtStat;
-pub use listener::{AdminListenerStat, ListenerManagerStat, ListenerStat};
+pub use listener::{AdminListenerStat, ListenerManagerStat, ListenerStat, TlsInspectorStat};
 pub use rate_limit::LocalRateLimitStat;
 pub use rbac::{RbacPolicyStat, RbacShadowStat, RbacStat};
 pub use route::RouteStat;
