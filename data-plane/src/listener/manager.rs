@@ -32,9 +32,18 @@ pub struct Listeners {
     sockets: SocketTable,
     active: BTreeMap<ListenerName, Active>,
     /// Accepted sockets on their way to a worker.
-    handover: mpsc::Sender<(ListenerName, usize, Socket)>,
-    accepted: mpsc::Receiver<(ListenerName, usize, Socket)>,
+    handover: mpsc::Sender<Arrival>,
+    accepted: mpsc::Receiver<Arrival>,
     next_worker: usize,
+}
+
+/// A connection that was accepted on this runtime.
+struct Arrival {
+    /// The listener that it came to, as it was then.
+    spec: Arc<ListenerSpec>,
+    /// Which of its addresses.
+    at: usize,
+    socket: Socket,
 }
 
 struct Active {
@@ -208,12 +217,38 @@ impl Listeners {
 
     /// Hands the next connection that was accepted here to a worker. Safe to cancel.
     pub async fn hand_over(&mut self) {
-        let Some((listener, address, socket)) = self.accepted.recv().await else { return };
-        let Some(worker) = self.workers.get(self.next_worker) else { return };
-        self.next_worker = (self.next_worker + 1) % self.workers.len();
-        // A worker whose inbox is full is far behind; the connection is dropped as a full accept
-        // queue would drop it.
-        let _dropped = worker.try_send(Command::Accepted { listener, address, socket });
+        let Some(Arrival { spec, at, socket }) = self.accepted.recv().await else { return };
+        let Some((listener, address)) = self.owner(&spec, at) else { return };
+        let mut command = Command::Accepted { listener, address, socket };
+        // A worker whose inbox is full is far behind. If all of them are, the connection is dropped
+        // as a full accept queue would drop it.
+        for _ in 0..self.workers.len() {
+            let worker = self.next_worker;
+            self.next_worker = (worker + 1) % self.workers.len();
+            match self.workers[worker].try_send(command) {
+                Ok(()) => return,
+                Err(back) => command = back,
+            }
+        }
+    }
+
+    /// Who serves what came to an address of `spec`: the listener of that name, or the one that
+    /// took over the address from it while the connection waited here.
+    fn owner(&self, spec: &ListenerSpec, at: usize) -> Option<(ListenerName, usize)> {
+        let wanted = &spec.config.addresses.get(at)?.bind;
+        let place = |active: &Active| {
+            let addresses = &active.spec.config.addresses;
+            Some((active.spec.name.clone(), addresses.iter().position(|a| a.bind == *wanted)?))
+        };
+        let same = self.active.get(&spec.name).and_then(place);
+        let bound = |a: &&Active| a.bound.iter().any(|(bind, _)| bind.address == *wanted);
+        same.or_else(|| self.active.values().filter(bound).find_map(place))
+    }
+
+    /// Connections that wait to be handed over.
+    #[cfg(test)]
+    pub(super) fn arrived(&self) -> usize {
+        self.accepted.len()
     }
 
     /// Ends all workers.
@@ -256,7 +291,8 @@ impl Listeners {
                 backlog: spec.config.tcp_backlog_size,
             };
             match self.sockets.acquire(&spec.name, &bind) {
-                Ok(got) if own_socket => {
+                // One socket that was taken over from a listener without reuse_port is for all.
+                Ok(got) if own_socket && got.sockets.len() == workers => {
                     for (own, socket) in per_worker.iter_mut().zip(got.sockets) {
                         own.push((at, socket));
                     }
@@ -279,26 +315,28 @@ impl Listeners {
 
     /// Accepts on this runtime for a socket that the workers share.
     fn acceptor(&self, spec: &Arc<ListenerSpec>, at: usize, socket: Socket) -> Option<Task> {
-        let name = spec.name.clone();
+        let spec = Arc::clone(spec);
         let handover = self.handover.clone();
         let pipe = matches!(spec.config.addresses.get(at)?.bind, BindAddress::Pipe(_));
         let failed = |error| tracing::error!(listener = %spec.name, %error, "cannot accept");
+        // The place in the queue comes first: this task may be aborted wherever it waits, and must
+        // hold no connection there.
         let task = if pipe {
             let listener = UnixListener::from_std(socket.into()).map_err(failed).ok()?;
             task::spawn("accept", async move {
-                loop {
-                    let (stream, _) = accept::next(&name, || listener.accept()).await;
+                while let Ok(place) = handover.reserve().await {
+                    let (stream, _) = accept::next(&spec.name, || listener.accept()).await;
                     let Ok(stream) = stream.into_std() else { continue };
-                    let _gone = handover.send((name.clone(), at, Socket::from(stream))).await;
+                    place.send(Arrival { spec: Arc::clone(&spec), at, socket: stream.into() });
                 }
             })
         } else {
             let listener = TcpListener::from_std(socket.into()).map_err(failed).ok()?;
             task::spawn("accept", async move {
-                loop {
-                    let (stream, _) = accept::next(&name, || listener.accept()).await;
+                while let Ok(place) = handover.reserve().await {
+                    let (stream, _) = accept::next(&spec.name, || listener.accept()).await;
                     let Ok(stream) = stream.into_std() else { continue };
-                    let _gone = handover.send((name.clone(), at, Socket::from(stream))).await;
+                    place.send(Arrival { spec: Arc::clone(&spec), at, socket: stream.into() });
                 }
             })
         };

@@ -1,6 +1,7 @@
 //! Listeners on workers with threads of their own: who has an address, and who gets a connection.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,6 +101,22 @@ impl Rig {
     async fn listen(&mut self, spec: &Arc<ListenerSpec>) {
         self.listeners.upsert(Arc::clone(spec), AT_ONCE).await.expect("its address is free");
     }
+
+    /// The next listener takes the place of the one before.
+    async fn take_over(&mut self, old: &ListenerSpec, new: &Arc<ListenerSpec>) {
+        self.listeners.expect_to_leave([old.name.clone()]);
+        self.listen(new).await;
+        self.listeners.remove(&old.name, AT_ONCE).await;
+        self.listeners.expect_to_leave([]);
+    }
+}
+
+fn ask(mut stream: TcpStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.rsplit("\r\n").next().unwrap_or_default().to_owned()
 }
 
 /// A port that nothing listens on.
@@ -163,5 +180,38 @@ async fn an_address_is_free_once_accepting_stopped() {
         rig.listeners.drain(Which::All, Close, Duration::ZERO, Acceptance::Stop).await;
         assert!(is_free(address), "{name}");
     }
+    rig.listeners.stop().await;
+}
+
+const SHARED: &str = "enable_reuse_port: false,";
+
+#[tokio::test]
+async fn a_connection_that_waited_goes_to_who_took_the_address_over() {
+    let mut rig = Rig::new();
+    let address = free();
+    let (a, b) = (rig.spec("a", address.port(), SHARED), rig.spec("b", address.port(), SHARED));
+    rig.listen(&a).await;
+    let client = TcpStream::connect(address).unwrap();
+    // It waits on this runtime, for nobody hands it over yet.
+    while rig.listeners.arrived() == 0 {
+        tokio::task::yield_now().await;
+    }
+    rig.take_over(&a, &b).await;
+    rig.listeners.hand_over().await;
+    assert_eq!(ask(client), "b");
+    rig.listeners.stop().await;
+}
+
+#[tokio::test]
+async fn one_socket_that_is_taken_over_is_for_all_workers() {
+    let mut rig = Rig::new();
+    let address = free();
+    let (a, b) = (rig.spec("a", address.port(), SHARED), rig.spec("b", address.port(), ""));
+    rig.listen(&a).await;
+    rig.take_over(&a, &b).await;
+    // It is accepted here and handed over in turn, not by the first worker alone.
+    let client = TcpStream::connect(address).unwrap();
+    rig.listeners.hand_over().await;
+    assert_eq!(ask(client), "b");
     rig.listeners.stop().await;
 }
