@@ -412,3 +412,34 @@ fn by_names_the_certificate_that_the_client_was_shown() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_client_of_another_protocol_or_version_learns_what_envoy_tells_it() -> Result<()> {
+    let (authority, backend) = (Authority::new("root"), answering());
+    let own = authority.issue("edge", &["edge.example"], &[]);
+    for matches in [json!({}), json!({"server_names": ["edge.example"]})] {
+        let by_name = matches != json!({});
+        let chains = [(matches, context(&own))];
+        let proxy = Proxy::start(Kind::Ours, &bootstrap(&chains, &json!({}), backend.address()));
+        let at = proxy.listener("main");
+        let client = Client { alpn: &["other"], ..Client::new(&authority, "edge.example") };
+        let mut stream = client.open(at)?;
+        assert_eq!(stream.alpn(), None);
+        let answer = stream.exchange(b"GET / HTTP/1.1\r\nhost: edge.example\r\n\r\n")?;
+        assert_eq!(answer.status(), 200);
+        if by_name {
+            // An old ClientHello without a name has no chain here.
+            continue;
+        }
+        // TLS 1.1: the version, 32 bytes of randomness, no session, one suite, no compression.
+        let mut hello = vec![22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
+        hello.extend_from_slice(&[7; 32]);
+        hello.extend_from_slice(&[0, 0, 2, 0xc0, 0x13, 1, 0]);
+        let mut old = TcpStream::connect(at)?;
+        old.write_all(&hello)?;
+        let mut alert = Vec::new();
+        old.read_to_end(&mut alert)?;
+        assert_eq!((alert.first(), alert.last()), (Some(&21), Some(&70)), "{alert:?}");
+    }
+    Ok(())
+}

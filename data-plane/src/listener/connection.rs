@@ -263,26 +263,34 @@ async fn handshake<I: Io>(
     server: &Server,
     worker: WorkerId,
 ) -> Option<(TlsStream<I>, TlsInfo)> {
-    let opening = server.open();
-    let (session, bytes, fed) = match begins {
-        Begins::Unread | Begins::Read(Hello::Closed) => {
-            (opening.session().ok()?, BytesMut::new(), 0)
+    let (io, hello) = match begins {
+        Begins::Read(hello) => (io, hello),
+        Begins::Unread => {
+            let mut inspect = Inspect::new(io);
+            std::future::poll_fn(|cx| inspect.poll(cx)).await
         }
-        Begins::Read(Hello::Plain(bytes)) => (opening.session().ok()?, bytes, 0),
-        Begins::Read(Hello::Tls { accepted, bytes, fed }) => {
+    };
+    let opening = match &hello {
+        Hello::Tls { accepted, .. } => server.open(Some(&accepted.client_hello())),
+        _ => server.open(None),
+    };
+    let (session, bytes, fed) = match hello {
+        Hello::Closed => return None,
+        Hello::Plain(bytes) => (opening.session().ok()?, bytes, 0),
+        Hello::Tls { accepted, bytes, fed } => {
             match accepted.into_connection(Arc::clone(opening.config())) {
                 Ok(session) => (server_side(session), bytes, fed),
                 Err((error, told)) => {
                     server.recorder.failed(worker, &error);
-                    let _sent = alert(io, told).await;
+                    let _sent = alert(io, &bytes, told).await;
                     return None;
                 }
             }
         }
-        Begins::Read(Hello::Broken(broken, _)) => {
+        Hello::Broken(broken, bytes) => {
             let (error, told) = *broken;
             server.recorder.failed(worker, &error);
-            let _sent = alert(io, told).await;
+            let _sent = alert(io, &bytes, told).await;
             return None;
         }
     };

@@ -69,18 +69,31 @@ impl Server {
         }
     }
 
-    /// What a connection starts with.
+    /// What a connection starts with whose ClientHello is this, if it can be read.
     #[must_use]
-    pub fn open(&self) -> Opening {
-        if self.certificates.0.len() < 2 {
+    pub fn open(&self, hello: Option<&ClientHello<'_>>) -> Opening {
+        let ours = &self.config.alpn_protocols;
+        let known = |name: &[u8]| ours.iter().any(|own| own.as_slice() == name);
+        let offered = hello.and_then(ClientHello::alpn);
+        let strange = offered.is_some_and(|mut names| !names.any(known));
+        let several = self.certificates.0.len() > 1;
+        if !(strange || several) {
             return Opening { config: Arc::clone(&self.config), choice: None };
         }
-        // rustls does not tell which one it took: a resolver of the connection's own remembers.
-        let all = Arc::clone(&self.certificates);
-        let choice = Arc::new(Choice { all, place: OnceLock::new() });
         let mut config = ServerConfig::clone(&self.config);
-        config.cert_resolver = Arc::clone(&choice) as _;
-        Opening { config: Arc::new(config), choice: Some(choice) }
+        if strange {
+            // Envoy goes on without a protocol where rustls would end the handshake.
+            config.alpn_protocols.clear();
+        }
+        let choice = several.then(|| {
+            // rustls does not tell which one it took: a resolver of the connection's own remembers.
+            let all = Arc::clone(&self.certificates);
+            Arc::new(Choice { all, place: OnceLock::new() })
+        });
+        if let Some(choice) = &choice {
+            config.cert_resolver = Arc::clone(choice) as _;
+        }
+        Opening { config: Arc::new(config), choice }
     }
 
     /// What a finished handshake agreed on.

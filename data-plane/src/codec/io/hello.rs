@@ -116,17 +116,33 @@ impl<I: Io> Inspect<I> {
     }
 }
 
-/// Tells a client why nothing comes of its ClientHello; one that takes it at once at least.
+/// Tells a client why nothing comes of its ClientHello, of which these bytes were read; one that
+/// takes it at once at least.
 ///
 /// # Errors
 /// The stream is broken.
-pub async fn alert<I: Io>(mut io: I, mut alert: AcceptedAlert) -> io::Result<()> {
+pub async fn alert<I: Io>(mut io: I, hello: &[u8], mut alert: AcceptedAlert) -> io::Result<()> {
     use tokio::io::AsyncWriteExt as _;
     let mut bytes = Vec::new();
-    alert.write_all(&mut bytes)?;
+    if is_old(hello) {
+        bytes.extend_from_slice(&PROTOCOL_VERSION);
+    } else {
+        alert.write_all(&mut bytes)?;
+    }
     io.write_all(&bytes).await?;
     io.shutdown().await
 }
+
+/// Whether it is a ClientHello of a version before 1.2. rustls misses extensions in it that came
+/// later, and would name them instead of the version.
+fn is_old(hello: &[u8]) -> bool {
+    hello.get(9..11).is_some_and(|version| version < &TLS_12[..])
+}
+
+const TLS_12: [u8; 2] = [3, 3];
+
+/// A record with the fatal alert `protocol_version`.
+const PROTOCOL_VERSION: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
 
 /// A usual ClientHello fits.
 const FIRST_READ: usize = 4 * 1024;

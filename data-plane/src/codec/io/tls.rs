@@ -49,11 +49,21 @@ impl<I: AsyncRead + AsyncWrite + Unpin> TlsStream<I> {
         mut session: Connection,
         mut bytes: &[u8],
     ) -> Result<Self, HandshakeError> {
-        while !bytes.is_empty() {
+        let mut broken = None;
+        while !bytes.is_empty() && broken.is_none() {
             session.read_tls(&mut bytes).map_err(HandshakeError::Io)?;
-            session.process_new_packets().map_err(HandshakeError::Tls)?;
+            broken = session.process_new_packets().err();
         }
         let mut stream = Self { io: RefCell::new(io), session: RefCell::new(Box::new(session)) };
+        if let Some(error) = broken {
+            // The alert; a peer that does not take it learns nothing.
+            std::future::poll_fn(|cx| {
+                let _sent = send(stream.io.get_mut(), stream.session.get_mut(), cx);
+                Poll::Ready(())
+            })
+            .await;
+            return Err(HandshakeError::Tls(error));
+        }
         std::future::poll_fn(|cx| stream.poll_handshake(cx)).await?;
         Ok(stream)
     }
