@@ -170,3 +170,22 @@ fn a_check_leaves_no_log_file() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(!log.exists());
 }
+
+#[test]
+fn an_access_log_that_cannot_be_written_exits_64_and_is_named() {
+    let logger = json!({"name": "file", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        "path": "/nonexistent/access.log",
+    }});
+    let mut listener = setup::listener(Vec::new(), setup::routes());
+    listener["access_log"] = json!([logger]);
+    let text = setup::bootstrap(Vec::new(), backend::dead_address(), backend::dead_address());
+    let mut bootstrap: Value = serde_json::from_str(&text).expect("JSON");
+    bootstrap["static_resources"]["listeners"] = json!([listener]);
+    for mode in ["validate", "serve"] {
+        let output = with_bootstrap(&bootstrap.to_string(), &["--mode", mode]);
+        assert_eq!(output.status.code(), Some(64), "{mode}: {}", said(&output));
+        let place = "listeners[0].access_log[0].typed_config.path: got \"/nonexistent/access.log\"";
+        assert!(said(&output).contains(place), "{mode}: {}", said(&output));
+    }
+}

@@ -284,6 +284,15 @@ impl DataSources for Machine {
         std::fs::read(path).map_err(|error| error.to_string())
     }
 
+    fn appendable(&self, path: &str) -> Result<(), String> {
+        // What is no plain file (a pipe, a terminal) could make us wait for its reader here.
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Ok(());
+        }
+        let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        opened.map(drop).map_err(|error| error.to_string())
+    }
+
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }

@@ -24,6 +24,15 @@ pub trait DataSources: Sync {
         self.file(path).is_ok()
     }
 
+    /// Whether a log can be written to `path`; makes the file where there is none, as Envoy does.
+    ///
+    /// # Errors
+    /// Why it cannot be opened, as one clause.
+    fn appendable(&self, path: &str) -> Result<(), String> {
+        let _ = path;
+        Ok(())
+    }
+
     /// Value of an environment variable.
     fn variable(&self, name: &str) -> Option<String>;
 }

@@ -62,6 +62,11 @@ fn parse_sink(
         "envoy.extensions.access_loggers.file.v3.FileAccessLog" => {
             let file: FileAccessLog = extension::decode(&bytes)?;
             let format = file.access_log_format.map(|f| parse_file_format(f, cx)).transpose()?;
+            let opened = cx.sources.appendable(&file.path).map_err(|why| {
+                let must = format!("a file that can be written: {why}");
+                Problems::from(Reason::Invalid { got: format!("\"{}\"", file.path), must })
+            });
+            opened.at("path")?;
             Ok((AccessLogSink::File(file.path.into()), format))
         }
         "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog" => {

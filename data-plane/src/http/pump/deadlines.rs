@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::base::clock::Instant;
 use crate::http::reply::LocalReply;
 
+/// Envoy's default of `stream_idle_timeout`.
+const HALF_OPEN_IDLE: Duration = Duration::from_secs(300);
+
 /// All deadlines of one request. `None` never passes.
 #[derive(Debug)]
 pub struct Deadlines {
@@ -98,6 +101,12 @@ impl Deadlines {
         self.replied();
     }
 
+    /// A tunnel's client said its last, which on HTTP/1 cannot be told from its being gone: from
+    /// here on the tunnel is idle some time even where the configuration sets no limit.
+    pub fn half_open(&mut self) {
+        self.idle.get_or_insert(HALF_OPEN_IDLE);
+    }
+
     /// A reply of our own is on its way: only idleness and age still end it.
     pub fn replied(&mut self) {
         self.request = None;
@@ -185,6 +194,19 @@ mod tests {
         assert_eq!(deadlines.take_expired(now), Some(Expired::Idle));
         assert_eq!(deadlines.take_expired(now), None);
         assert_eq!(deadlines.next(), Some(now + second));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_tunnel_is_never_without_a_limit() {
+        let start = clock::now();
+        let mut endless = Deadlines::new(start, None, None, None);
+        assert_eq!(endless.next(), None);
+        endless.half_open();
+        assert_eq!(endless.next(), Some(start + HALF_OPEN_IDLE));
+        let own = Duration::from_secs(3);
+        let mut limited = Deadlines::new(start, Some(own), None, None);
+        limited.half_open();
+        assert_eq!(limited.next(), Some(start + own));
     }
 
     #[tokio::test(start_paused = true)]

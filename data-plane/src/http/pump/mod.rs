@@ -354,7 +354,14 @@ impl RequestTask {
         if self.tunnel == Tunnel::EndedBy(TunnelSide::Upstream) {
             return;
         }
-        self.ex.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+        // As Envoy: a stream that ends alone is told from one that ends with its connection.
+        self.ex.flags.insert(match error {
+            BodyError::Reset(ResetCode::Protocol) => ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
+            BodyError::Reset(_) => ResponseFlags::DOWNSTREAM_REMOTE_RESET,
+            BodyError::Closed | BodyError::Protocol(_) => {
+                ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION
+            }
+        });
         self.ex.error_type = self.ex.error_type.or(Some(ErrorType::Downstream));
         self.ex.details = match error {
             BodyError::Reset(_) => "http2.remote_reset".into(),

@@ -305,6 +305,7 @@ impl RequestTask {
         if self.head.asks_for_tunnel() {
             if self.tunnel == Tunnel::Open {
                 self.tunnel = Tunnel::EndedBy(TunnelSide::Client);
+                self.deadlines.half_open();
             }
             return;
         }
