@@ -28,7 +28,9 @@ const COUNTERS: &str = concat!(
 );
 
 /// Numbers that depend on time, or on how much fits into a buffer.
-const VOLATILE: &str = "_ms|_active|_buffered|_open|flow_control";
+///
+/// Whether bytes still waited for the upstream when the client went (a flush) is a matter of timing.
+const VOLATILE: &str = "_ms|_active|_buffered|_open|flow_control|upstream_flush";
 
 /// Clusters of backends, by their manner.
 const MANNERS: [(&str, Manner); 5] = [

@@ -218,7 +218,7 @@ fn changes_of_listener_and_cluster_under_load_lose_no_connection() {
     let (one, two) = (TcpBackend::start(Manner::Echo), TcpBackend::start(Manner::Greet("two")));
     let folder = tempfile::tempdir().expect("a folder");
     let put = |round: usize| {
-        let mut listener = to("service");
+        let mut listener = setup::tcp_listener("main", &json!({"cluster": "service"}));
         listener["@type"] = json!(LISTENER);
         listener["metadata"] = json!({"filter_metadata": {"round": {"is": round}}});
         let at = if round.is_multiple_of(2) { one.address() } else { two.address() };
