@@ -183,6 +183,7 @@ impl Server {
         let addresses = Addresses { xds: local(&xds)?, admin: local(&admin)? };
         let metrics = Arc::new(Metrics::new().map_err(StartError::Run)?);
         let registry = Arc::new(Registry::new(kept.book, kept.journal.clone()));
+        metrics.observe_instances(registry.clone());
         let mut composer = Composer::new(loaded, registry.clone());
         let (catalog, requests) = Catalog::new(kept.objects);
         metrics.set_revision(1);

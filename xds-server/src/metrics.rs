@@ -10,20 +10,27 @@ use anyhow::Context as _;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, MeterProvider as _};
 use opentelemetry_prometheus::ResourceSelector;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
+use crate::registry::{Health, Registry as Instances};
 use crate::snapshot::{
     CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SCOPED_ROUTE, SECRET, TypeUrl,
     VIRTUAL_HOST,
 };
+
+/// How many instances of each service are in which state.
+const INSTANCES: &str = "gomesh_registry_instances";
+
+/// Series of that name: four states of every object that may be a service.
+const SERIES_MAX: usize = 100_000;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     /// Kept because its instruments end with it.
-    _provider: SdkMeterProvider,
+    provider: SdkMeterProvider,
     levels: Arc<Levels>,
     pushes: Counter<u64>,
     nacks: Counter<u64>,
@@ -61,7 +68,14 @@ impl Metrics {
             .scope_info_enabled(false)
             .build()
             .context("metrics exporter")?;
-        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let provider = SdkMeterProvider::builder()
+            // The limit of the SDK would merge the series of many services into one.
+            .with_view(|instrument: &Instrument| {
+                let stream = Stream::builder().with_cardinality_limit(SERIES_MAX);
+                (instrument.name() == INSTANCES).then(|| stream.build().ok())?
+            })
+            .with_reader(exporter)
+            .build();
         let meter = provider.meter("xds-server");
         let levels = Arc::new(Levels::default());
         let seen = levels.clone();
@@ -89,7 +103,28 @@ impl Metrics {
         let pushes = counter("gomesh_xds_pushes", "Responses sent");
         let nacks = counter("gomesh_xds_nacks", "Responses that a client refused");
         let reloads = counter("gomesh_config_reloads", "Readings of the files after the start");
-        Ok(Self { registry, _provider: provider, levels, pushes, nacks, reloads })
+        Ok(Self { registry, provider, levels, pushes, nacks, reloads })
+    }
+
+    /// Shows how many instances of each service are in which state, from now on.
+    pub fn observe_instances(&self, instances: Arc<Instances>) {
+        let meter = self.provider.meter("xds-server");
+        meter
+            .u64_observable_gauge(INSTANCES)
+            .with_description("Instances that registered")
+            .with_callback(move |gauge| {
+                for (service, health, count) in instances.counts() {
+                    let state = match health {
+                        Health::Passing => "passing",
+                        Health::Warning => "warning",
+                        Health::Critical => "critical",
+                        Health::Draining => "draining",
+                    };
+                    let labels = [KeyValue::new("service", service), KeyValue::new("state", state)];
+                    gauge.observe(count as u64, &labels);
+                }
+            })
+            .build();
     }
 
     /// A response of that type went out.

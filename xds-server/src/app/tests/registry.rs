@@ -81,6 +81,9 @@ async fn rest_and_grpc_are_one_registry() {
     let (_, shown) = running.ask("GET", X, "", "").await;
     assert_eq!(shown["registration"]["labels"]["version"], "v1");
     assert_eq!((&shown["state"], &shown["stale"]), (&json!("passing"), &json!(false)));
+    let metrics = running.page("/metrics").await.1;
+    let counted = "gomesh_registry_instances{service=\"one\",state=\"passing\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
 
     let (status, gone) = running.ask("DELETE", X, "", "").await;
     assert!(status == 200 && gone["removed_at"].is_string(), "{gone}");
