@@ -59,6 +59,7 @@ families!(
     redirects,
     retries,
     rewrites,
+    router,
     routing,
     timeouts,
     upgrades,

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::config::extension::ExtensionConfig;
 use crate::config::http_manager::{HttpFilterConfig, HttpManagerConfig};
 use crate::http::exchange::Exchange;
-use crate::http::filter::{FILTERS, FilterCx, FilterFactory, HttpFilter, Interest};
+use crate::http::filter::{FILTERS, FilterCx, FilterFactory, HttpFilter, Interest, RouterConfig};
 
 /// One place of a chain.
 #[derive(Debug)]
@@ -25,10 +25,11 @@ struct Entry {
     disabled: bool,
 }
 
-/// The filters before the router, in order.
+/// The filters before the router, in order, and what is configured of it.
 #[derive(Debug, Default)]
 pub struct Chain {
     entries: Vec<Entry>,
+    router: RouterConfig,
 }
 
 impl Chain {
@@ -50,7 +51,15 @@ impl Chain {
                 })
             })
             .collect();
-        Self { entries }
+        let last = filters.iter().find(|filter| filter.terminal);
+        let router = last.and_then(|filter| filter.config.value()).copied().unwrap_or_default();
+        Self { entries, router }
+    }
+
+    /// The router at its end.
+    #[must_use]
+    pub const fn router(&self) -> RouterConfig {
+        self.router
     }
 
     /// How many filters there are before the router.

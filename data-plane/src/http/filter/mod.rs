@@ -35,6 +35,8 @@ use crate::http::exchange::Exchange;
 use crate::http::reply::LocalReply;
 use crate::telemetry::stats::Registry;
 
+pub use router::RouterConfig;
+
 /// Every HTTP filter of this build but the router, in alphabetical order. The order of execution
 /// is the configuration's.
 pub static FILTERS: &[&dyn FilterKind] = &[

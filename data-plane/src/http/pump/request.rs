@@ -106,7 +106,7 @@ impl RequestTask {
     /// The filters that the request passes; false where its route allows no such upgrade. Without a
     /// route even a refused upgrade is answered as any other request.
     fn choose_chain(&mut self) -> bool {
-        let Self { head, ex, filters, .. } = self;
+        let Self { head, ex, filters, router, .. } = self;
         let chains = &ex.view.chains;
         let (mut chain, mut upgraded, mut allowed) = (chains.usual(), false, true);
         if let Some(wanted) = head.wanted_upgrade() {
@@ -118,6 +118,7 @@ impl RequestTask {
             allowed = upgraded || route.is_none();
             chain = own.unwrap_or(chain);
         }
+        router.configure(chain.router());
         if !chain.is_empty() {
             *filters = FilterStack::new(chain);
         }

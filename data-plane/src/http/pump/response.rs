@@ -12,6 +12,7 @@ use crate::base::clock;
 use crate::codec::{BodyPart, Downstream, Outgoing, ResetCode, ResponseHead};
 use crate::http::error::{ProxyError, ResponseStage};
 use crate::http::filter::{Emit, PartStep, Parts, ResponseStep, Wake};
+use crate::http::names as n;
 use crate::http::pipeline;
 use crate::http::reply::{LocalReply, ReplyFor, Shape};
 use crate::http::router::UpstreamEvent;
@@ -101,7 +102,11 @@ impl RequestTask {
             self.ex.error_type = Some(error.kind.error_type());
             self.reset(ResetCode::Internal, down);
         } else {
-            self.reply(LocalReply::upstream_failed(error, self.ex.upstream.attempts), down);
+            let mut reply = LocalReply::upstream_failed(error, self.ex.upstream.attempts);
+            if self.router.suppresses_envoy_headers() {
+                reply.headers.retain(|(name, _)| *name != n::X_ENVOY_OVERLOADED);
+            }
+            self.reply(reply, down);
         }
     }
 

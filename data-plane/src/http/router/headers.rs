@@ -10,6 +10,7 @@ use crate::codec::{RequestHead, ResponseHead};
 use crate::config::route::Forward;
 use crate::http::entry;
 use crate::http::exchange::Exchange;
+use crate::http::filter::RouterConfig;
 use crate::http::headers::number;
 use crate::http::names as n;
 use crate::route::{OriginalHeaders, RequestFields, RouteRef};
@@ -74,10 +75,12 @@ pub(super) fn prepare(
     head: &mut RequestHead,
     host: &Arc<Host>,
     timeout: Option<Duration>,
+    config: RouterConfig,
     ex: &Exchange,
 ) {
     let Some(route) = ex.route() else { return };
-    tell_timeout(head, timeout);
+    let original = originals(config);
+    tell_timeout(head, timeout, config);
     if route.virtual_host().attempt_count.request {
         head.headers.insert(n::X_ENVOY_ATTEMPT_COUNT, HeaderValue::from(1));
     }
@@ -98,18 +101,23 @@ pub(super) fn prepare(
         path: &mut head.path,
         headers: &mut head.headers,
     };
-    route.finalize_request(&mut fields, OriginalHeaders::Add, &mut |format, now| {
+    route.finalize_request(&mut fields, original, &mut |format, now| {
         // Nothing is rendered without an edit.
         let Some(before) = &before else { return Vec::new() };
         let entry = entry::of(ex, before, LogType::NotSet);
         format.render(&entry::with_headers(entry, now))
     });
-    set_upstreams_host(&mut fields, &route, host);
+    set_upstreams_host(&mut fields, &route, host, original);
+}
+
+/// Whether what a rewrite changes is told to the upstream.
+const fn originals(config: RouterConfig) -> OriginalHeaders {
+    if config.suppress_envoy_headers { OriginalHeaders::Suppress } else { OriginalHeaders::Add }
 }
 
 /// `x-envoy-expected-rq-timeout-ms`: how long the upstream has.
-fn tell_timeout(head: &mut RequestHead, timeout: Option<Duration>) {
-    if let Some(timeout) = timeout {
+fn tell_timeout(head: &mut RequestHead, timeout: Option<Duration>, config: RouterConfig) {
+    if let Some(timeout) = timeout.filter(|_| !config.suppress_envoy_headers) {
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         head.headers.insert(n::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, number(millis));
     }
@@ -121,10 +129,11 @@ pub(super) fn prepare_again(
     host: &Host,
     timeout: Option<Duration>,
     after_timeout: bool,
+    config: RouterConfig,
     ex: &Exchange,
 ) {
     let Some(route) = ex.route() else { return };
-    tell_timeout(head, timeout);
+    tell_timeout(head, timeout, config);
     if route.virtual_host().attempt_count.request {
         head.headers.insert(n::X_ENVOY_ATTEMPT_COUNT, HeaderValue::from(ex.upstream.attempts));
     }
@@ -140,24 +149,36 @@ pub(super) fn prepare_again(
         path: &mut head.path,
         headers: &mut head.headers,
     };
-    set_upstreams_host(&mut fields, &route, host);
+    set_upstreams_host(&mut fields, &route, host, originals(config));
 }
 
 /// `auto_host_rewrite`. As in Envoy each attempt does it anew, from what the one before left.
-fn set_upstreams_host(fields: &mut RequestFields<'_>, route: &RouteRef<'_>, host: &Host) {
+fn set_upstreams_host(
+    fields: &mut RequestFields<'_>,
+    route: &RouteRef<'_>,
+    host: &Host,
+    original: OriginalHeaders,
+) {
     if route.rewrites_host_to_upstream()
         && !host.hostname().is_empty()
         && let Ok(name) = HeaderValue::from_str(host.hostname())
     {
         let append = route.forward().is_some_and(|forward| forward.append_x_forwarded_host);
-        fields.set_host(name, append, OriginalHeaders::Add);
+        fields.set_host(name, append, original);
     }
 }
 
 /// The upstream's head as the client gets it.
-pub(super) fn finish(head: &mut ResponseHead, request: &RequestHead, ex: &Exchange) {
+pub(super) fn finish(
+    head: &mut ResponseHead,
+    request: &RequestHead,
+    config: RouterConfig,
+    ex: &Exchange,
+) {
     // An answer to half a request says nothing about how long the service takes.
-    if let (Some(from), Some(at)) = (ex.times.request_end, ex.times.upstream_head) {
+    if !config.suppress_envoy_headers
+        && let (Some(from), Some(at)) = (ex.times.request_end, ex.times.upstream_head)
+    {
         let taken = at.saturating_duration_since(from);
         let millis = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
         head.headers.insert(n::X_ENVOY_UPSTREAM_SERVICE_TIME, number(millis));

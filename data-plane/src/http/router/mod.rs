@@ -23,6 +23,7 @@ use crate::codec::{BodyPart, RequestHead, ResponseHead};
 use crate::config::route::{ConnectMode, Priority, RouteTimeout};
 use crate::http::error::ProxyError;
 use crate::http::exchange::Exchange;
+use crate::http::filter::RouterConfig;
 use crate::http::names as n;
 use crate::http::reply::LocalReply;
 use crate::route::{
@@ -59,11 +60,17 @@ pub struct Router {
     tries: Option<Box<Tries>>,
     timeout: Option<Duration>,
     tunnel_end: Option<TunnelEnd>,
+    config: RouterConfig,
     /// Nothing more goes to the upstream.
     request_over: bool,
 }
 
 impl Router {
+    /// Works as the request's chain wants it.
+    pub fn configure(&mut self, config: RouterConfig) {
+        self.config = config;
+    }
+
     /// Takes the head: chooses cluster, host and connection, or answers itself.
     ///
     /// # Errors
@@ -127,7 +134,7 @@ impl Router {
         };
         let host = Arc::clone(pool.host());
         let expected = self.tries.as_ref().and_then(|tries| tries.per_try()).or(self.timeout);
-        headers::prepare(head, &host, expected, ex);
+        headers::prepare(head, &host, expected, self.config, ex);
         ex.upstream.host = Some(Arc::clone(&host));
         self.request_over = head.ends;
         if let Some(tries) = &mut self.tries {
@@ -137,6 +144,12 @@ impl Router {
         let leasing = pool.lease(LeaseCx { priority, downstream: head.version, payload });
         self.attempt = Some(Attempt::begin(cluster, host, leasing, payload));
         Ok(())
+    }
+
+    /// Whether answers of our own bear no `x-envoy-*` either.
+    #[must_use]
+    pub const fn suppresses_envoy_headers(&self) -> bool {
+        self.config.suppress_envoy_headers
     }
 
     /// The route's timeout, which runs from the end of the request.
@@ -262,7 +275,7 @@ impl Router {
                 if let Some(attempt) = &self.attempt {
                     attempt.answered(&head, ex);
                 }
-                headers::finish(&mut head, request, ex);
+                headers::finish(&mut head, request, self.config, ex);
                 if head.ends {
                     self.finish_attempt(None, ex);
                 }

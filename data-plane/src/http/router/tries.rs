@@ -195,7 +195,7 @@ impl Router {
         };
         let host = Arc::clone(pool.host());
         let left = time_left(tries.per_try, self.timeout, ex);
-        headers::prepare_again(head, &host, left, tries.after_timeout, ex);
+        headers::prepare_again(head, &host, left, tries.after_timeout, self.config, ex);
         tries.tried(&host);
         ex.upstream.host = Some(Arc::clone(&host));
         let payload = payload(head, ex);
