@@ -53,6 +53,7 @@ families!(
     listener_log,
     local_ratelimit,
     local_reply,
+    mirrors,
     paths,
     protocol,
     rbac,

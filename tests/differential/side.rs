@@ -169,11 +169,14 @@ impl Side {
         unknown
     }
 
-    /// Waits until the proxy has forgotten the client.
+    /// Waits until the proxy has forgotten the client, and what it still asks upstreams.
     fn settle(&self) {
         let admin = self.proxy.admin_address();
         wait::until("the end of the client's connection", || {
-            let active = stats::read(admin, "^http.in.downstream_(cx|rq)_active$");
+            let active = stats::read(
+                admin,
+                r"^(http\.in\.downstream_(cx|rq)|cluster\..*\.upstream_rq(_pending)?)_active$",
+            );
             active.values().all(|value| *value == 0).then_some(())
         });
     }

@@ -29,7 +29,7 @@ const COUNTERS: &str = concat!(
 
 /// Numbers that depend on time, or on how much fits into a buffer.
 ///
-/// Whether bytes still waited for the upstream when the client went (a flush) is a matter of timing.
+/// Whether bytes still waited for the upstream when the client went (a flush) is one of timing.
 const VOLATILE: &str = "_ms|_active|_buffered|_open|flow_control|upstream_flush";
 
 /// Clusters of backends, by their manner.

@@ -12,6 +12,7 @@ mod http1_attacks;
 mod http2_floods;
 mod http2_rules;
 mod listener_log;
+mod mirrors;
 mod panics;
 mod rbac;
 mod registry;

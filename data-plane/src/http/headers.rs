@@ -317,6 +317,11 @@ fn edge_address(head: &RequestHead, config: &HttpManagerConfig, conn: &ConnInfo)
     forwarded.or_else(|| conn.remote_ip())
 }
 
+/// Adds this machine to who the request came from, for a request that it makes by itself.
+pub(super) fn append_own_address(headers: &mut HeaderMap, local: &LocalInfo) {
+    append_joined(headers, n::X_FORWARDED_FOR, &local.address.to_string(), ",");
+}
+
 fn append_forwarded(
     head: &mut RequestHead,
     config: &HttpManagerConfig,

@@ -32,6 +32,9 @@ pub struct ManagerStats {
     pub listener: Group<ListenerHttpStat>,
     /// `http.<stat_prefix>.`, what the router counts.
     pub router: Group<RouterStat>,
+    /// `http.async-client.`, what the router counts of requests of the proxy's own, such as
+    /// mirrors.
+    pub own: Group<RouterStat>,
 }
 
 /// What is needed to build connection managers.
@@ -112,6 +115,7 @@ impl Manager {
             http: cx.registry.group(Scope::http(prefix)),
             listener: cx.registry.group(Scope::listener_http(listener_stat_name, prefix)),
             router: cx.registry.group(Scope::http(prefix)),
+            own: cx.registry.group(Scope::http("async-client")),
         };
         let filter_cx = FilterCx { registry: &cx.registry, stat_prefix: prefix };
         let chains = Arc::new(Chains::build(config, &filter_cx));

@@ -14,11 +14,11 @@ use super::rewrite::path_before_query;
 use super::weighted;
 use crate::config::extension::FilterOverride;
 use crate::config::metadata::Metadata;
-use crate::config::route::action::WeightedTarget;
+use crate::config::route::action::ClusterTarget;
 use crate::config::route::{
     Action, ClusterSpecifier, ClusterWeight, DirectResponse, FilterOverrides, Forward,
-    HeaderChanges, HeaderOrder, PathParameters, Redirect, RequireTls, RetryPolicy, RouteConfig,
-    RouteEntry, VirtualHostConfig,
+    HeaderChanges, HeaderOrder, HeaderRef, MirrorPolicy, PathParameters, Redirect, RequireTls,
+    RetryPolicy, RouteConfig, RouteEntry, VirtualHostConfig,
 };
 
 /// A route configuration, indexed. Immutable; shared by all workers.
@@ -272,6 +272,23 @@ impl<'t> RouteRef<'t> {
         self.forward()?.retry.as_ref().or(self.host.retry.as_ref())
     }
 
+    /// Where the request goes as well: by the most specific level that has a policy.
+    #[must_use]
+    pub fn mirrors(&self) -> &'t [MirrorPolicy] {
+        let of_route = self.forward().map_or(&[][..], |forward| &forward.mirrors);
+        let levels = [of_route, &self.host.mirrors, &self.table.config.mirrors];
+        levels.into_iter().find(|level| !level.is_empty()).unwrap_or_default()
+    }
+
+    /// The cluster of a list's entry; an absent header gives an empty name, which no cluster has.
+    #[must_use]
+    pub fn named<'h>(target: &'h ClusterTarget, input: &RouteInput<'h>) -> &'h str {
+        match target {
+            ClusterTarget::Cluster(name) => name.as_str(),
+            ClusterTarget::Header(field) => value_of(field, input),
+        }
+    }
+
     /// The virtual host.
     #[must_use]
     pub fn virtual_host(&self) -> &'t VirtualHostConfig {
@@ -292,17 +309,12 @@ impl<'t> RouteRef<'t> {
     where
         't: 'h,
     {
-        let named = |field| {
-            let value = input.field(field).map(std::str::from_utf8);
-            value.and_then(Result::ok).unwrap_or_default()
-        };
         match (&self.forward()?.cluster, self.weight) {
             (ClusterSpecifier::Cluster(name), _) => Some(name.as_str()),
-            (ClusterSpecifier::Header(field), _) => Some(named(field)),
-            (ClusterSpecifier::Weighted(_), Some(weight)) => match &weight.target {
-                WeightedTarget::Cluster(name) => Some(name.as_str()),
-                WeightedTarget::Header(field) => Some(named(field)),
-            },
+            (ClusterSpecifier::Header(field), _) => Some(value_of(field, input)),
+            (ClusterSpecifier::Weighted(_), Some(weight)) => {
+                Some(Self::named(&weight.target, input))
+            }
             (ClusterSpecifier::Weighted(_), None) => None,
         }
     }
@@ -398,4 +410,9 @@ impl<'t> VirtualClusterRef<'t> {
     pub fn log_name(self) -> Option<&'t str> {
         self.name
     }
+}
+
+fn value_of<'h>(field: &HeaderRef, input: &RouteInput<'h>) -> &'h str {
+    let value = input.field(field).map(std::str::from_utf8);
+    value.and_then(Result::ok).unwrap_or_default()
 }

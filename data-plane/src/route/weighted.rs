@@ -2,7 +2,7 @@
 
 use super::input::{RouteInput, RuntimeKeys};
 use crate::config::route::WeightedClusters;
-use crate::config::route::action::{ClusterWeight, WeightedTarget};
+use crate::config::route::action::{ClusterTarget, ClusterWeight};
 
 /// The place of the chosen entry. `None` if runtime made all weights zero (or their sum too
 /// large): the route then counts as not matching, as in Envoy.
@@ -39,8 +39,8 @@ fn random(clusters: &WeightedClusters, input: &RouteInput<'_>) -> u64 {
 
 fn runtime_weight(prefix: &str, cluster: &ClusterWeight, runtime: &dyn RuntimeKeys) -> u32 {
     let name = match &cluster.target {
-        WeightedTarget::Cluster(name) => name.as_str(),
-        WeightedTarget::Header(_) => "",
+        ClusterTarget::Cluster(name) => name.as_str(),
+        ClusterTarget::Header(_) => "",
     };
     let value = runtime.integer(&format!("{prefix}.{name}"));
     value.map_or(cluster.weight, |value| u32::try_from(value).unwrap_or(u32::MAX))

@@ -178,6 +178,17 @@ fn check_table(table: &RouteConfig, names: &Names<'_>) -> Result<(), Problems> {
         let unknown = unknown.at("route").at_index("routes", used.route);
         all.keep(unknown.at_index("virtual_hosts", used.virtual_host));
     }
+    for used in table.mirrors().into_iter().filter(|m| !names.all.contains(m.name.as_str())) {
+        let mut unknown: Result<(), Problems> = Err(names.unknown(used.name.as_str()));
+        unknown = unknown.at("cluster").at_index("request_mirror_policies", used.policy);
+        if let Some(route) = used.route {
+            unknown = unknown.at("route").at_index("routes", route);
+        }
+        if let Some(host) = used.virtual_host {
+            unknown = unknown.at_index("virtual_hosts", host);
+        }
+        all.keep(unknown);
+    }
     all.finish()
 }
 

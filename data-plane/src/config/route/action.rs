@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::rate_limit::RateLimitRule;
-use super::{FilterOverrides, HeaderChanges, HeaderRef, RetryPolicy};
+use super::{FilterOverrides, HeaderChanges, HeaderRef, MirrorPolicy, RetryPolicy};
 use crate::base::names::ClusterName;
 use crate::base::pattern::Substitution;
 use crate::config::metadata::Metadata;
@@ -65,6 +65,8 @@ pub struct Forward {
     pub upgrades: RouteUpgrades,
     /// `rate_limits`.
     pub rate_limits: RouteRateLimits,
+    /// `request_mirror_policies`; in place of the virtual host's, not added to them.
+    pub mirrors: Vec<MirrorPolicy>,
 }
 
 /// By what filters that limit rates tell the requests of a route apart.
@@ -174,7 +176,7 @@ pub struct WeightedClusters {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterWeight {
     /// `name` or `cluster_header`.
-    pub target: WeightedTarget,
+    pub target: ClusterTarget,
     /// `weight`.
     pub weight: u32,
     /// Header changes when this cluster is chosen.
@@ -187,12 +189,12 @@ pub struct ClusterWeight {
     pub metadata_match: Metadata,
 }
 
-/// What a weighted entry names.
+/// How one entry of a list of clusters is found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum WeightedTarget {
-    /// `name`.
+pub enum ClusterTarget {
+    /// By its name.
     Cluster(ClusterName),
-    /// `cluster_header`.
+    /// `cluster_header`: the first value of that header names it.
     Header(HeaderRef),
 }
 

@@ -9,7 +9,7 @@ use proto::envoy::config::core::v3::RoutingPriority;
 use proto::envoy::config::route::v3 as pb;
 use proto::google::protobuf::Duration as PbDuration;
 
-use super::action::WeightedTarget;
+use super::action::ClusterTarget;
 use super::match_rules::{each, parse_header_ref, parse_substitution};
 use super::parse::{HeaderLists, Scope, parse_headers, parse_overrides};
 use super::rate_limit::parse_rate_limits;
@@ -17,7 +17,7 @@ use super::retry::parse_retry_policy;
 use super::{
     Action, ClusterSpecifier, ClusterWeight, DirectResponse, Forward, HashPolicy, HashSource,
     HostRewrite, MaxStreamDuration, PathRewrite, Priority, Redirect, RedirectPath, RedirectScheme,
-    RouteRateLimits, RouteTimeout, WeightedClusters, upgrade_rules,
+    RouteRateLimits, RouteTimeout, WeightedClusters, mirror, upgrade_rules,
 };
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::{data_source, field, metadata};
@@ -68,6 +68,7 @@ fn parse_forward(route: pb::RouteAction, scope: Scope<'_>) -> Result<Forward, Pr
     let hashes = all.keep(each(route.hash_policy, "hash_policy", parse_hash_policy));
     let upgrades = all.keep(upgrade_rules::parse(route.upgrade_configs));
     let rate_limits = all.keep(parse_rate_limits(route.rate_limits));
+    let mirrors = all.keep(mirror::parse(route.request_mirror_policies));
     #[expect(deprecated, reason = "it is still sent")]
     let of_host = field::flag(route.include_vh_rate_limits, false);
     all.finish()?;
@@ -89,6 +90,7 @@ fn parse_forward(route: pb::RouteAction, scope: Scope<'_>) -> Result<Forward, Pr
             rules: rate_limits.unwrap_or_default(),
             include_virtual_host: of_host,
         },
+        mirrors: mirrors.unwrap_or_default(),
     })
 }
 
@@ -142,8 +144,8 @@ fn parse_weight(
     use pb::weighted_cluster::cluster_weight::HostRewriteSpecifier as H;
     let mut all = Collector::default();
     let target = match (message.name.is_empty(), message.cluster_header.is_empty()) {
-        (false, true) => Ok(WeightedTarget::Cluster(message.name.into())),
-        (true, false) => Ok(WeightedTarget::Header(parse_header_ref(&message.cluster_header))),
+        (false, true) => Ok(ClusterTarget::Cluster(message.name.into())),
+        (true, false) => Ok(ClusterTarget::Header(parse_header_ref(&message.cluster_header))),
         _ => {
             let text = "exactly one of name and cluster_header must be set".to_owned();
             Err(Problems::from(Reason::Rule(text)))

@@ -11,6 +11,7 @@ pub mod action;
 mod action_rules;
 pub mod match_rules;
 pub mod matcher;
+mod mirror;
 mod parse;
 pub mod rate_limit;
 mod retry;
@@ -32,6 +33,7 @@ pub use matcher::{
     CookieMatcher, HeaderMatcher, HeaderRef, HeaderTest, PathMatcher, QueryMatcher, QueryTest,
     RouteMatcher, RuntimeFraction,
 };
+pub use mirror::{MirrorHost, MirrorPolicy, MirrorUse};
 
 pub use parse::{DIRECT_RESPONSE_BYTES_MAX, parse};
 pub use rate_limit::{Absent, RateLimitAction, RateLimitRule};
@@ -65,6 +67,8 @@ pub struct RouteConfig {
     pub overrides: FilterOverrides,
     /// `metadata`.
     pub metadata: Metadata,
+    /// `request_mirror_policies`, for virtual hosts and routes without any of their own.
+    pub mirrors: Vec<MirrorPolicy>,
 }
 
 /// A cluster that a route names, and where.
@@ -102,8 +106,8 @@ fn named_clusters(action: &Action) -> Vec<(Option<usize>, &ClusterName)> {
         ClusterSpecifier::Weighted(weighted) => {
             let named = weighted.clusters.iter().enumerate();
             let named = named.filter_map(|(at, cluster)| match &cluster.target {
-                action::WeightedTarget::Cluster(name) => Some((Some(at), name)),
-                action::WeightedTarget::Header(_) => None,
+                action::ClusterTarget::Cluster(name) => Some((Some(at), name)),
+                action::ClusterTarget::Header(_) => None,
             });
             named.collect()
         }
@@ -125,6 +129,7 @@ impl RouteConfig {
             path_parameters: PathParameters::default(),
             overrides: FilterOverrides::default(),
             metadata: Metadata::default(),
+            mirrors: Vec::new(),
         }
     }
 }
@@ -201,6 +206,8 @@ pub struct VirtualHostConfig {
     pub buffer_limit: BufferLimit,
     /// `metadata`.
     pub metadata: Metadata,
+    /// `request_mirror_policies`, for routes without any of their own.
+    pub mirrors: Vec<MirrorPolicy>,
 }
 
 /// A domain of a virtual host, in lower case. Earlier variants win over later ones.

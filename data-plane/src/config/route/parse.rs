@@ -16,7 +16,7 @@ use super::rate_limit::parse_rate_limits;
 use super::retry::parse_retry_policy;
 use super::{
     AttemptCount, BufferLimit, Domain, FilterOverrides, HeaderChanges, HeaderOrder, HostPort,
-    PathParameters, RequireTls, RouteConfig, RouteEntry, VirtualCluster, VirtualHostConfig,
+    PathParameters, RequireTls, RouteConfig, RouteEntry, VirtualCluster, VirtualHostConfig, mirror,
 };
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::resource::ParseCx;
@@ -44,6 +44,7 @@ pub fn parse(table: pb::RouteConfiguration, cx: &ParseCx<'_>) -> Result<RouteCon
         cx,
     ));
     let overrides = all.keep(parse_overrides(table.typed_per_filter_config, cx));
+    let mirrors = all.keep(mirror::parse(table.request_mirror_policies));
     let mut domains = HashSet::new();
     let mut virtual_hosts = Vec::with_capacity(table.virtual_hosts.len());
     for (i, host) in table.virtual_hosts.into_iter().enumerate() {
@@ -71,6 +72,7 @@ pub fn parse(table: pb::RouteConfiguration, cx: &ParseCx<'_>) -> Result<RouteCon
         },
         overrides: overrides.unwrap_or_default(),
         metadata: metadata::parse(table.metadata),
+        mirrors: mirrors.unwrap_or_default(),
     })
 }
 
@@ -110,6 +112,7 @@ fn parse_virtual_host(
     let retry = all.keep(retry).flatten();
     let virtual_clusters = all.keep(parse_virtual_clusters(host.virtual_clusters));
     let rate_limits = all.keep(parse_rate_limits(host.rate_limits));
+    let mirrors = all.keep(mirror::parse(host.request_mirror_policies));
     let mut routes = Vec::with_capacity(host.routes.len());
     for (i, route) in host.routes.into_iter().enumerate() {
         routes.extend(all.keep(parse_route(route, scope).at_index("routes", i)));
@@ -139,6 +142,7 @@ fn parse_virtual_host(
             body_bytes: host.request_body_buffer_limit.map(|value| value.value),
         },
         metadata: metadata::parse(host.metadata),
+        mirrors: mirrors.unwrap_or_default(),
     })
 }
 

@@ -24,6 +24,7 @@ pub const ROWS: &[PolicyRow<'static>] = &[
             "ignore_path_parameters_in_path_matching",
             "typed_per_filter_config",
             "metadata",
+            "request_mirror_policies",
         ],
         &[],
     ),
@@ -48,6 +49,7 @@ pub const ROWS: &[PolicyRow<'static>] = &[
             "retry_policy",
             "include_is_timeout_retry_header",
             "rate_limits",
+            "request_mirror_policies",
         ],
         &[],
     ),
@@ -114,8 +116,21 @@ pub const ROWS: &[PolicyRow<'static>] = &[
             "retry_policy",
             "rate_limits",
             "include_vh_rate_limits",
+            "request_mirror_policies",
         ],
         &[],
+    ),
+    (
+        "envoy.config.route.v3.RouteAction.RequestMirrorPolicy",
+        &[
+            "cluster",
+            "cluster_header",
+            "runtime_fraction",
+            "disable_shadow_host_suffix_append",
+            "host_rewrite_literal",
+        ],
+        // Which spans of mirrored requests are sampled.
+        &["trace_sampled"],
     ),
     (
         "envoy.config.route.v3.RouteAction.UpgradeConfig",

@@ -116,7 +116,11 @@ const fn originals(config: RouterConfig) -> OriginalHeaders {
 }
 
 /// `x-envoy-expected-rq-timeout-ms`: how long the upstream has.
-fn tell_timeout(head: &mut RequestHead, timeout: Option<Duration>, config: RouterConfig) {
+pub(super) fn tell_timeout(
+    head: &mut RequestHead,
+    timeout: Option<Duration>,
+    config: RouterConfig,
+) {
     if let Some(timeout) = timeout.filter(|_| !config.suppress_envoy_headers) {
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         head.headers.insert(n::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, number(millis));

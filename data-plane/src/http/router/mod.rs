@@ -7,6 +7,7 @@
 
 mod attempt;
 mod headers;
+mod mirror;
 mod retry;
 mod stream;
 mod tries;
@@ -27,12 +28,13 @@ use crate::http::filter::RouterConfig;
 use crate::http::names as n;
 use crate::http::reply::LocalReply;
 use crate::route::{
-    Decision, RedirectRequest, VirtualClusterRef, location, location_of_tls_redirect,
+    Decision, RedirectRequest, RouteRef, VirtualClusterRef, location, location_of_tls_redirect,
 };
 use crate::telemetry::stats::RouterStat;
 
 pub use attempt::TunnelEnd;
 use attempt::{Attempt, Outcome};
+use mirror::{MirrorCx, Mirrors};
 use tries::Tries;
 
 /// What comes back from the upstream.
@@ -61,6 +63,8 @@ pub struct Router {
     timeout: Option<Duration>,
     tunnel_end: Option<TunnelEnd>,
     config: RouterConfig,
+    /// A box, since nearly no request has any.
+    mirrors: Option<Box<Mirrors>>,
     /// Nothing more goes to the upstream.
     request_over: bool,
 }
@@ -87,24 +91,10 @@ impl Router {
             stats.inc(worker, RouterStat::NoRoute);
             return Err(Box::new(LocalReply::no_route()));
         };
-        let forward = match route.decision() {
-            Decision::DirectResponse(direct) => {
-                stats.inc(worker, RouterStat::RqDirectResponse);
-                let (status, body) = (direct.status, direct.body.clone());
-                return Err(Box::new(LocalReply::new(status, body, "direct_response")));
-            }
+        let Decision::Forward(forward) = route.decision() else {
             // Envoy counts a redirect as a direct response too, and as nothing else.
-            Decision::Redirect(redirect) => {
-                stats.inc(worker, RouterStat::RqDirectResponse);
-                let to = location(&route, &redirect_request(head)).unwrap_or_default();
-                return Err(Box::new(moved(redirect.status, &to)));
-            }
-            Decision::TlsRedirect => {
-                stats.inc(worker, RouterStat::RqDirectResponse);
-                let to = location_of_tls_redirect(&redirect_request(head));
-                return Err(Box::new(moved(StatusCode::MOVED_PERMANENTLY, &to)));
-            }
-            Decision::Forward(forward) => forward,
+            stats.inc(worker, RouterStat::RqDirectResponse);
+            return Err(Box::new(answer(&route, head)));
         };
         let name = route.cluster(&ex.route_input(head)).unwrap_or_default();
         let Some(cluster) = ex.view.clusters.get(name).cloned() else {
@@ -112,6 +102,7 @@ impl Router {
             return Err(Box::new(LocalReply::no_cluster(forward.cluster_not_found)));
         };
         let counted = route.virtual_cluster(&ex.route_input(head)).map(VirtualClusterRef::place);
+        let mirrored = !route.mirrors().is_empty();
         let priority = match forward.priority {
             Priority::Default => RoutingPriority::Default,
             Priority::High => RoutingPriority::High,
@@ -143,7 +134,19 @@ impl Router {
         let payload = payload(head, ex);
         let leasing = pool.lease(LeaseCx { priority, downstream: head.version, payload });
         self.attempt = Some(Attempt::begin(cluster, host, leasing, payload));
+        if mirrored {
+            self.mirrors = self.mirror(head, ex);
+        }
         Ok(())
+    }
+
+    /// Starts the mirrors of the request.
+    #[cold]
+    fn mirror(&self, head: &RequestHead, ex: &Exchange) -> Option<Box<Mirrors>> {
+        let route = ex.route()?;
+        let limit = tries::kept_bytes_max(&route, ex.manager.buffer_limit);
+        let cx = MirrorCx { config: self.config, limit, timeout: self.timeout };
+        Mirrors::start(head, cx, ex)
     }
 
     /// Whether answers of our own bear no `x-envoy-*` either.
@@ -192,7 +195,10 @@ impl Router {
         match &mut self.attempt {
             None if self.tries.as_ref().is_some_and(|tries| tries.is_waiting()) => Poll::Ready(()),
             None => Poll::Pending,
-            Some(attempt) => attempt.poll_ready(cx),
+            Some(attempt) => {
+                std::task::ready!(attempt.poll_ready(cx));
+                self.mirrors.as_ref().map_or(Poll::Ready(()), |mirrors| mirrors.poll_ready(cx))
+            }
         }
     }
 
@@ -205,6 +211,9 @@ impl Router {
         if let Some(tries) = &mut self.tries {
             tries.keep(&part);
         }
+        if let Some(mirrors) = &self.mirrors {
+            mirrors.push(&part);
+        }
         if let Some(attempt) = &mut self.attempt {
             attempt.push(part);
         }
@@ -216,6 +225,9 @@ impl Router {
             return;
         }
         self.request_over = true;
+        if let Some(mut mirrors) = self.mirrors.take() {
+            mirrors.end();
+        }
         if let Some(attempt) = &mut self.attempt {
             attempt.end();
         }
@@ -384,6 +396,24 @@ fn payload(head: &RequestHead, ex: &Exchange) -> Payload {
     match mode {
         Some(ConnectMode::Terminate) => Payload::Raw,
         Some(ConnectMode::Forward) | None => Payload::Http,
+    }
+}
+
+/// The answer of a route that leads to no cluster.
+fn answer(route: &RouteRef<'_>, head: &RequestHead) -> LocalReply {
+    match route.decision() {
+        Decision::DirectResponse(direct) => {
+            LocalReply::new(direct.status, direct.body.clone(), "direct_response")
+        }
+        Decision::Redirect(redirect) => {
+            let to = location(route, &redirect_request(head)).unwrap_or_default();
+            moved(redirect.status, &to)
+        }
+        Decision::TlsRedirect => {
+            let to = location_of_tls_redirect(&redirect_request(head));
+            moved(StatusCode::MOVED_PERMANENTLY, &to)
+        }
+        Decision::Forward(forward) => LocalReply::no_cluster(forward.cluster_not_found),
     }
 }
 

@@ -129,7 +129,7 @@ impl Tries {
 }
 
 /// Most bytes of a body that a request may hold back for another attempt.
-fn kept_bytes_max(route: &RouteRef<'_>, connection: u32) -> Option<u64> {
+pub(super) fn kept_bytes_max(route: &RouteRef<'_>, connection: u32) -> Option<u64> {
     let levels = [route.entry().map(|entry| entry.buffer_limit)];
     let levels = levels.into_iter().flatten().chain([route.virtual_host().buffer_limit]);
     let connection = Some(connection).filter(|limit| *limit > 0).map(u64::from);

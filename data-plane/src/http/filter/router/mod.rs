@@ -3,27 +3,18 @@
 //! It ends every chain. Fields that change what it does and are not built are refused by the table
 //! of supported fields.
 
-use proto::envoy::extensions::filters::http::router::v3 as pb;
-use proto::rules::PolicyRow;
+mod config;
 
 use crate::config::error::Problems;
-use crate::config::extension::{self, Body, ExtensionConfig, ExtensionParser};
+use crate::config::extension::{Body, ExtensionConfig, ExtensionParser, PolicyRow, message};
 use crate::config::resource::ParseCx;
+
+pub use config::RouterConfig;
 
 const MESSAGE: &str = "envoy.extensions.filters.http.router.v3.Router";
 
 /// The kind, for the parsers' registry.
 pub(super) struct Kind;
-
-/// What a chain says about its router.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RouterConfig {
-    /// `suppress_envoy_headers`: neither upstream nor client is told anything in `x-envoy-*`.
-    pub suppress_envoy_headers: bool,
-}
-
-/// The fields that are built.
-const ROWS: &[PolicyRow<'static>] = &[(MESSAGE, &["suppress_envoy_headers"], &[])];
 
 impl ExtensionParser for Kind {
     fn name(&self) -> &'static str {
@@ -35,7 +26,7 @@ impl ExtensionParser for Kind {
     }
 
     fn fields(&self) -> &'static [PolicyRow<'static>] {
-        ROWS
+        config::ROWS
     }
 
     fn terminal(&self) -> bool {
@@ -43,7 +34,7 @@ impl ExtensionParser for Kind {
     }
 
     fn parse(&self, body: &Body<'_>, _: &ParseCx<'_>) -> Result<ExtensionConfig, Problems> {
-        let pb::Router { suppress_envoy_headers, .. } = extension::message(body)?;
-        Ok(ExtensionConfig::new(MESSAGE, RouterConfig { suppress_envoy_headers }))
+        let router = config::parse(&message(body)?);
+        Ok(ExtensionConfig::new(MESSAGE, router))
     }
 }
