@@ -41,7 +41,8 @@ pub(crate) fn text(family: &Family, places: &Places) -> String {
             "clusters": clusters,
         },
     });
-    let ports = [("backend", places.backend), ("other", places.other), ("dead", places.dead)];
+    let (backend, h2) = (("backend", places.backend), ("h2", places.h2));
+    let ports = [backend, ("other", places.other), ("dead", places.dead), h2];
     let mut text = serde_json::to_string_pretty(&bootstrap).expect("JSON can be written");
     for (name, place) in ports {
         text = text.replace(&format!("\"{{{{{name}}}}}\""), &place.port().to_string());

@@ -41,7 +41,7 @@ pub struct ClientFacts {
 }
 
 /// Headers that an external client may not set (`ConnectionManagerUtility::cleanInternalHeaders`).
-const INTERNAL: [HeaderName; 14] = [
+const INTERNAL: [HeaderName; 15] = [
     n::X_ENVOY_RETRIABLE_STATUS_CODES,
     n::X_ENVOY_RETRIABLE_HEADER_NAMES,
     n::X_ENVOY_RETRY_ON,
@@ -49,6 +49,7 @@ const INTERNAL: [HeaderName; 14] = [
     n::X_ENVOY_MAX_RETRIES,
     n::X_ENVOY_UPSTREAM_ALT_STAT_NAME,
     n::X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS,
+    n::X_ENVOY_UPSTREAM_STREAM_DURATION_MS,
     n::X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS,
     n::X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE,
     n::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,

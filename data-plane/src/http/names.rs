@@ -10,6 +10,8 @@ macro_rules! names {
 }
 
 names! {
+    /// How long a gRPC call may take.
+    GRPC_TIMEOUT = "grpc-timeout";
     /// Hop-by-hop of HTTP/1.0.
     KEEP_ALIVE = "keep-alive";
     /// Hop-by-hop, from browsers to proxies.

@@ -12,8 +12,11 @@ use smallvec::SmallVec;
 use crate::codec::{ProtocolError, RequestHead, ResponseHead, Version};
 use crate::config::header_mutation::AppendAction;
 use crate::http::error::{ErrorKind, ProxyError, ResponseStage, protocol_details};
-use crate::telemetry::flags::ResponseFlags;
+use crate::telemetry::flags::{ResponseFlags, details};
 use crate::telemetry::metrics::ErrorType;
+
+/// gRPC's status of a request that took too long.
+const GRPC_DEADLINE_EXCEEDED: u32 = 4;
 
 /// An answer of the proxy's own.
 #[derive(Clone, Debug)]
@@ -154,13 +157,24 @@ impl LocalReply {
 
     /// The stream is older than `max_stream_duration`.
     #[must_use]
-    pub fn max_duration() -> Self {
+    pub fn max_duration(request_ended: bool) -> Self {
+        let (body, details) = ("downstream duration timeout", details::MAX_DURATION_TIMEOUT);
+        let reply = Self::new(too_long(request_ended), body, details);
+        Self {
+            grpc_status: Some(GRPC_DEADLINE_EXCEEDED),
+            ..reply.flagged(ResponseFlags::NONE, ErrorType::Timeout)
+        }
+    }
+
+    /// An attempt upstream is older than the cluster's `max_stream_duration`.
+    #[must_use]
+    pub fn upstream_max_duration(request_ended: bool) -> Self {
         Self::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "downstream duration timeout",
-            "max_duration_timeout",
+            too_long(request_ended),
+            "upstream max stream duration reached",
+            details::UPSTREAM_MAX_STREAM_DURATION_REACHED,
         )
-        .flagged(ResponseFlags::DURATION_TIMEOUT, ErrorType::Timeout)
+        .flagged(ResponseFlags::UPSTREAM_MAX_STREAM_DURATION_REACHED, ErrorType::Timeout)
     }
 
     /// A body outgrew a buffer's limit.
@@ -286,6 +300,11 @@ impl LocalReply {
         };
         (head, body)
     }
+}
+
+/// Whom a stream that took too long waited for: the client, or the upstream.
+const fn too_long(request_ended: bool) -> StatusCode {
+    if request_ended { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::REQUEST_TIMEOUT }
 }
 
 /// What kind of request a reply answers.

@@ -53,8 +53,10 @@ pub struct Forward {
     pub retry: Option<Arc<RetryPolicy>>,
     /// `idle_timeout` of the stream.
     pub idle_timeout: RouteTimeout,
-    /// `max_stream_duration`.
+    /// `max_stream_duration`; with it there is no timeout besides.
     pub max_stream_duration: Option<MaxStreamDuration>,
+    /// `max_grpc_timeout` and `grpc_timeout_offset`, where the former is set.
+    pub grpc_timeout: Option<GrpcTimeout>,
     /// `priority`: which thresholds of the circuit breakers apply.
     pub priority: Priority,
     /// `hash_policy`, in order.
@@ -136,6 +138,15 @@ pub struct MaxStreamDuration {
     pub grpc_timeout_header_max: Option<Duration>,
     /// `grpc_timeout_header_offset`: taken off `grpc-timeout`.
     pub grpc_timeout_header_offset: Duration,
+}
+
+/// `max_grpc_timeout`: the timeout of gRPC requests is what they ask for in `grpc-timeout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcTimeout {
+    /// `max_grpc_timeout` (zero: without limit).
+    pub max: Duration,
+    /// `grpc_timeout_offset`: taken off `grpc-timeout`.
+    pub offset: Duration,
 }
 
 /// `envoy.config.core.v3.RoutingPriority`.

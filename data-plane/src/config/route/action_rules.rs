@@ -15,9 +15,9 @@ use super::parse::{HeaderLists, Scope, parse_headers, parse_overrides};
 use super::rate_limit::parse_rate_limits;
 use super::retry::parse_retry_policy;
 use super::{
-    Action, ClusterSpecifier, ClusterWeight, DirectResponse, Forward, HashPolicy, HashSource,
-    HostRewrite, MaxStreamDuration, PathRewrite, Priority, Redirect, RedirectPath, RedirectScheme,
-    RouteRateLimits, RouteTimeout, WeightedClusters, mirror, upgrade_rules,
+    Action, ClusterSpecifier, ClusterWeight, DirectResponse, Forward, GrpcTimeout, HashPolicy,
+    HashSource, HostRewrite, MaxStreamDuration, PathRewrite, Priority, Redirect, RedirectPath,
+    RedirectScheme, RouteRateLimits, RouteTimeout, WeightedClusters, mirror, upgrade_rules,
 };
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::{data_source, field, metadata};
@@ -64,6 +64,9 @@ fn parse_forward(route: pb::RouteAction, scope: Scope<'_>) -> Result<Forward, Pr
     let idle_timeout = all.keep(route_timeout(route.idle_timeout, "idle_timeout"));
     let max_stream = route.max_stream_duration.map(parse_max_stream_duration).transpose();
     let max_stream_duration = all.keep(max_stream.at("max_stream_duration"));
+    #[expect(deprecated, reason = "it is still sent")]
+    let old_grpc = (route.max_grpc_timeout, route.grpc_timeout_offset);
+    let grpc_timeout = all.keep(parse_grpc_timeout(old_grpc.0, old_grpc.1));
     let priority = all.keep(parse_priority(route.priority));
     let hashes = all.keep(each(route.hash_policy, "hash_policy", parse_hash_policy));
     let upgrades = all.keep(upgrade_rules::parse(route.upgrade_configs));
@@ -82,6 +85,7 @@ fn parse_forward(route: pb::RouteAction, scope: Scope<'_>) -> Result<Forward, Pr
         retry,
         idle_timeout: idle_timeout.unwrap_or_default(),
         max_stream_duration: max_stream_duration.flatten(),
+        grpc_timeout: grpc_timeout.flatten(),
         priority: priority.unwrap_or_default(),
         hash_policies: hashes.unwrap_or_default().into_iter().flatten().collect(),
         metadata_match: metadata::parse(route.metadata_match),
@@ -242,6 +246,15 @@ fn parse_max_stream_duration(
         grpc_timeout_header_offset: field::duration(offset, "grpc_timeout_header_offset")?
             .unwrap_or_default(),
     })
+}
+
+fn parse_grpc_timeout(
+    max: Option<PbDuration>,
+    offset: Option<PbDuration>,
+) -> Result<Option<GrpcTimeout>, Problems> {
+    let max = field::duration(max, "max_grpc_timeout")?;
+    let offset = field::duration(offset, "grpc_timeout_offset")?.unwrap_or_default();
+    Ok(max.map(|max| GrpcTimeout { max, offset }))
 }
 
 fn parse_priority(priority: i32) -> Result<Priority, Problems> {

@@ -25,9 +25,10 @@ use std::sync::Arc;
 use http::HeaderName;
 
 pub use action::{
-    Action, ClusterSpecifier, ClusterWeight, ConnectMode, DirectResponse, Forward, HashPolicy,
-    HashSource, HostRewrite, MaxStreamDuration, PathRewrite, Priority, Redirect, RedirectPath,
-    RedirectScheme, RouteRateLimits, RouteTimeout, RouteUpgrade, RouteUpgrades, WeightedClusters,
+    Action, ClusterSpecifier, ClusterWeight, ConnectMode, DirectResponse, Forward, GrpcTimeout,
+    HashPolicy, HashSource, HostRewrite, MaxStreamDuration, PathRewrite, Priority, Redirect,
+    RedirectPath, RedirectScheme, RouteRateLimits, RouteTimeout, RouteUpgrade, RouteUpgrades,
+    WeightedClusters,
 };
 pub use matcher::{
     CookieMatcher, HeaderMatcher, HeaderRef, HeaderTest, PathMatcher, QueryMatcher, QueryTest,

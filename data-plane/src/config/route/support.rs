@@ -112,6 +112,8 @@ pub const ROWS: &[PolicyRow<'static>] = &[
             "priority",
             "hash_policy",
             "max_stream_duration",
+            "max_grpc_timeout",
+            "grpc_timeout_offset",
             "upgrade_configs",
             "retry_policy",
             "rate_limits",

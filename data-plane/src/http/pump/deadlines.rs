@@ -51,7 +51,7 @@ impl Expired {
             }
             Self::Request => LocalReply::request_timeout(),
             Self::Route => LocalReply::upstream_timeout(),
-            Self::Stream => LocalReply::max_duration(),
+            Self::Stream => LocalReply::max_duration(request_ended),
         }
     }
 }
@@ -79,7 +79,7 @@ impl Deadlines {
         self.idle = idle;
     }
 
-    /// The route has a `max_stream_duration` of its own, which replaces the manager's.
+    /// A route was chosen, whose `max_stream_duration` replaces the one before.
     pub fn set_stream(&mut self, start: Instant, limit: Option<Duration>) {
         self.stream = limit.map(|limit| start + limit);
     }

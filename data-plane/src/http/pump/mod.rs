@@ -26,6 +26,7 @@ use crate::http::pipeline::{self, recovery};
 use crate::http::reply::{LocalReply, ReplyFor};
 use crate::http::router::{Router, TunnelEnd};
 use crate::http::timer::Timer;
+use crate::route::RouteChoice;
 use crate::telemetry::flags::ResponseFlags;
 use crate::telemetry::metrics::ErrorType;
 
@@ -128,6 +129,8 @@ pub struct RequestTask {
     deadlines: Deadlines,
     reply_for: ReplyFor,
     mode: Mode,
+    /// The route by which the stream's age is limited.
+    aged_by: Option<RouteChoice>,
     tunnel: Tunnel,
     /// The layers have seen the request, so they are told its end too.
     begun: bool,
@@ -168,6 +171,7 @@ impl RequestTask {
             collected_for: 0,
             deadlines,
             mode: Mode::Running,
+            aged_by: None,
             tunnel: Tunnel::No,
             begun: false,
         }
@@ -272,14 +276,18 @@ impl RequestTask {
                 self.client_gone(&error);
                 return Poll::Ready(());
             }
-            if timer.poll(cx, self.deadlines.next()).is_pending() {
+            let next = [self.deadlines.next(), self.router.too_old_at()];
+            if timer.poll(cx, next.into_iter().flatten().min()).is_pending() {
                 return Poll::Pending;
             }
-            if let Some(expired) = self.deadlines.take_expired(clock::now()) {
+            let now = clock::now();
+            if let Some(expired) = self.deadlines.take_expired(now) {
                 self.expire(expired, down);
-                if self.mode == Mode::Flushing {
-                    return Poll::Ready(());
-                }
+            } else if let Some(reply) = self.router.end_too_old(now, &mut self.ex) {
+                self.abort_or_reply(*reply, down);
+            }
+            if self.mode == Mode::Flushing {
+                return Poll::Ready(());
             }
         }
     }

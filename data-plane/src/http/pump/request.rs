@@ -14,6 +14,7 @@ use crate::codec::{BodyError, BodyPart, Downstream, Outgoing, ResponseHead};
 use crate::http::chain::FilterStack;
 use crate::http::filter::{Over, PartStep, Parts, Step};
 use crate::http::reply::LocalReply;
+use crate::http::router::stream_age;
 use crate::http::{headers, pipeline, request_id};
 use crate::telemetry::stats::HttpStat;
 
@@ -90,6 +91,7 @@ impl RequestTask {
         request_id::assign(head, &config.request_id, origin, seen.request_id, random);
         ex.choose_route(head);
         let allowed = self.choose_chain();
+        self.limit_age();
         pipeline::chosen(&mut self.ex, &self.head);
         if !allowed {
             self.refuse_upgrade(down);
@@ -101,6 +103,14 @@ impl RequestTask {
             down.push(Outgoing::Informational(ResponseHead::informational(StatusCode::CONTINUE)));
         }
         self.pass_head(0, down);
+    }
+
+    /// The route was chosen, which says how old the stream may become.
+    fn limit_age(&mut self) {
+        self.aged_by = self.ex.route;
+        if let Some(limit) = stream_age(&mut self.head, &self.ex) {
+            self.deadlines.set_stream(self.ex.times.start, limit);
+        }
     }
 
     /// The filters that the request passes; false where its route allows no such upgrade. Without a
@@ -245,8 +255,8 @@ impl RequestTask {
             return;
         }
         self.deadlines.set_idle(self.router.idle_timeout(&self.ex));
-        if let Some(limit) = self.router.max_duration(&self.head, &self.ex) {
-            self.deadlines.set_stream(self.ex.times.start, limit);
+        if self.ex.route != self.aged_by {
+            self.limit_age();
         }
         if self.head.wants_websocket() {
             self.deadlines.await_answer(clock::now(), self.router.timeout());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::stream::{Cancelled, Stream};
-use crate::base::clock;
+use crate::base::clock::{self, Instant};
 use crate::cluster::connect::ConnectErrorKind;
 use crate::cluster::pool::{LeaseError, Leasing, Payload};
 use crate::cluster::{Answered, Cluster, Host, LimitKind};
@@ -75,6 +75,10 @@ pub(super) struct Attempt {
     request_over: bool,
     /// The limit on requests that wait was reached.
     overflowed_pending: bool,
+    /// How old it may become.
+    max_age: Option<Duration>,
+    /// When it is that old: once it has its connection.
+    too_old_at: Option<Instant>,
 }
 
 impl Attempt {
@@ -84,6 +88,7 @@ impl Attempt {
         host: Arc<Host>,
         leasing: Leasing,
         payload: Payload,
+        max_age: Option<Duration>,
     ) -> Self {
         Self {
             cluster,
@@ -95,6 +100,8 @@ impl Attempt {
             tunnel: false,
             request_over: false,
             overflowed_pending: false,
+            max_age,
+            too_old_at: None,
         }
     }
 
@@ -262,6 +269,7 @@ impl Attempt {
 
     /// Sends the head and what was kept.
     fn begin_stream(&mut self, mut stream: Stream, early: Early) {
+        self.too_old_at = self.max_age.map(|age| clock::now() + age);
         self.sent = if early.parts.is_empty() { Sent::Head } else { Sent::Body };
         let trailers = matches!(early.parts.last(), Some(BodyPart::Trailers(_)));
         for part in early.parts {
@@ -385,6 +393,17 @@ impl Attempt {
             }
         }
         self.break_off(ex);
+    }
+
+    /// When it becomes too old.
+    pub(super) const fn too_old_at(&self) -> Option<Instant> {
+        self.too_old_at
+    }
+
+    /// It was under way for longer than it may be.
+    pub(super) fn too_old(self, ex: &Exchange) {
+        self.cluster.stats().inc(ex.worker.id, ClusterStat::UpstreamRqMaxDurationReached);
+        self.cancel(ex);
     }
 
     /// Leaves the upstream; Envoy counts that as a reset where only a stream is lost by it.

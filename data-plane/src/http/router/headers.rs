@@ -7,7 +7,6 @@ use http::{HeaderName, HeaderValue};
 
 use crate::cluster::Host;
 use crate::codec::{RequestHead, ResponseHead};
-use crate::config::route::Forward;
 use crate::http::entry;
 use crate::http::exchange::Exchange;
 use crate::http::filter::RouterConfig;
@@ -21,8 +20,8 @@ pub(super) fn has_envoys(head: &RequestHead) -> bool {
     head.headers.keys().any(|name| name.as_str().starts_with("x-envoy-"))
 }
 
-/// What a caller tells the router alone; the next hop does not see it. Retries read them first.
-const FOR_THE_ROUTER: [HeaderName; 10] = [
+/// What a caller tells the router alone; the next hop does not see it.
+const FOR_THE_ROUTER: [HeaderName; 11] = [
     n::X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT,
     n::X_ENVOY_MAX_RETRIES,
     n::X_ENVOY_RETRIABLE_HEADER_NAMES,
@@ -32,42 +31,15 @@ const FOR_THE_ROUTER: [HeaderName; 10] = [
     n::X_ENVOY_UPSTREAM_ALT_STAT_NAME,
     n::X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS,
     n::X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE,
+    n::X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS,
     n::X_ENVOY_UPSTREAM_STREAM_DURATION_MS,
 ];
 
-/// The timeout that holds: the route's, or what a trusted caller asks for in
-/// `x-envoy-upstream-rq-timeout-ms` (`FilterUtility::finalTimeout`).
-pub(super) fn timeout(head: &mut RequestHead, forward: &Forward) -> Option<Duration> {
+/// Takes away what was for the router alone, which has read it.
+pub(super) fn strip(head: &mut RequestHead) {
     for name in &FOR_THE_ROUTER {
         head.headers.remove(name);
     }
-    let asked = head.headers.remove(n::X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS);
-    match asked.as_ref().and_then(millis) {
-        None => forward.timeout,
-        Some(0) => None,
-        Some(millis) => Some(Duration::from_millis(millis)),
-    }
-}
-
-/// A header that is a number of milliseconds.
-pub(super) fn millis(value: &HeaderValue) -> Option<u64> {
-    value.to_str().ok()?.parse().ok()
-}
-
-/// `grpc-timeout` (gRPC over HTTP/2: at most eight digits and a unit).
-pub(super) fn grpc_timeout(head: &RequestHead) -> Option<Duration> {
-    let text = head.headers.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let amount: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
-    Some(match unit {
-        "H" => Duration::from_secs(amount * 3600),
-        "M" => Duration::from_secs(amount * 60),
-        "S" => Duration::from_secs(amount),
-        "m" => Duration::from_millis(amount),
-        "u" => Duration::from_micros(amount),
-        "n" => Duration::from_nanos(amount),
-        _ => return None,
-    })
 }
 
 /// The head as it goes upstream: the route's changes, rewrites, what Envoy tells the next hop.

@@ -7,6 +7,7 @@
 
 mod attempt;
 mod headers;
+mod limits;
 mod mirror;
 mod retry;
 mod stream;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
 
+use crate::base::clock::Instant;
 use crate::cluster::RoutingPriority;
 use crate::cluster::pool::{LeaseCx, Payload};
 use crate::codec::{BodyPart, RequestHead, ResponseHead};
@@ -34,6 +36,8 @@ use crate::telemetry::stats::RouterStat;
 
 pub use attempt::TunnelEnd;
 use attempt::{Attempt, Outcome};
+use limits::Limits;
+pub use limits::stream_age;
 use mirror::{MirrorCx, Mirrors};
 use tries::Tries;
 
@@ -60,7 +64,7 @@ pub struct Router {
     attempt: Option<Attempt>,
     /// A box, since nearly no request has any.
     tries: Option<Box<Tries>>,
-    timeout: Option<Duration>,
+    limits: Limits,
     tunnel_end: Option<TunnelEnd>,
     config: RouterConfig,
     /// A box, since nearly no request has any.
@@ -108,12 +112,11 @@ impl Router {
             Priority::High => RoutingPriority::High,
         };
         let asked = headers::has_envoys(head);
+        self.limits = Limits::of(head, asked, forward, &cluster);
         if asked || route.retry_policy().is_some() {
             let tries = Tries::of(&route, head, asked, (&cluster, priority), ex);
-            self.timeout = headers::timeout(head, forward);
-            self.tries = tries.within(self.timeout).map(Box::new);
-        } else {
-            self.timeout = forward.timeout;
+            self.tries = tries.within(self.limits.whole).map(Box::new);
+            headers::strip(head);
         }
         ex.upstream.virtual_cluster = counted;
         ex.upstream.cluster = Some(cluster.clone());
@@ -124,7 +127,8 @@ impl Router {
             return Err(Box::new(LocalReply::no_healthy_upstream()));
         };
         let host = Arc::clone(pool.host());
-        let expected = self.tries.as_ref().and_then(|tries| tries.per_try()).or(self.timeout);
+        let per_try = self.tries.as_ref().and_then(|tries| tries.per_try());
+        let expected = self.limits.tell(head, per_try);
         headers::prepare(head, &host, expected, self.config, ex);
         ex.upstream.host = Some(Arc::clone(&host));
         self.request_over = head.ends;
@@ -133,7 +137,8 @@ impl Router {
         }
         let payload = payload(head, ex);
         let leasing = pool.lease(LeaseCx { priority, downstream: head.version, payload });
-        self.attempt = Some(Attempt::begin(cluster, host, leasing, payload));
+        let age = self.limits.attempt_age;
+        self.attempt = Some(Attempt::begin(cluster, host, leasing, payload, age));
         if mirrored {
             self.mirrors = self.mirror(head, ex);
         }
@@ -145,7 +150,7 @@ impl Router {
     fn mirror(&self, head: &RequestHead, ex: &Exchange) -> Option<Box<Mirrors>> {
         let route = ex.route()?;
         let limit = tries::kept_bytes_max(&route, ex.manager.buffer_limit);
-        let cx = MirrorCx { config: self.config, limit, timeout: self.timeout };
+        let cx = MirrorCx { config: self.config, limit, timeout: self.limits.whole };
         Mirrors::start(head, cx, ex)
     }
 
@@ -158,7 +163,13 @@ impl Router {
     /// The route's timeout, which runs from the end of the request.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
-        self.timeout
+        self.limits.whole
+    }
+
+    /// When the attempt becomes too old.
+    #[must_use]
+    pub fn too_old_at(&self) -> Option<Instant> {
+        self.attempt.as_ref().and_then(Attempt::too_old_at)
     }
 
     /// How long the stream may stand still: the route's word, else the manager's.
@@ -169,24 +180,6 @@ impl Router {
             Some(RouteTimeout::After(limit)) => Some(limit),
             Some(RouteTimeout::Disabled) => None,
             Some(RouteTimeout::Inherit) | None => ex.manager.config.timeouts.stream_idle,
-        }
-    }
-
-    /// How old the stream may become by the route's word; `None` leaves the manager's.
-    #[must_use]
-    pub fn max_duration(&self, head: &RequestHead, ex: &Exchange) -> Option<Option<Duration>> {
-        let route = ex.route()?;
-        let rules = route.forward()?.max_stream_duration?;
-        if let Some(most) = rules.grpc_timeout_header_max
-            && let Some(asked) = headers::grpc_timeout(head)
-        {
-            let bounded = if most.is_zero() { asked } else { asked.min(most) };
-            return Some(Some(bounded.saturating_sub(rules.grpc_timeout_header_offset)));
-        }
-        match rules.max {
-            RouteTimeout::After(limit) => Some(Some(limit)),
-            RouteTimeout::Disabled => Some(None),
-            RouteTimeout::Inherit => None,
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) enum Tried<'a> {
     Failed(&'a ProxyError),
     /// Its own timeout passed.
     TimedOut,
+    /// It was too old.
+    TooOld,
 }
 
 /// What is to be done about it.
@@ -150,7 +152,7 @@ impl Retries {
         let wanted = match tried {
             Tried::Answered(head) => self.wants_after_answer(head),
             Tried::Failed(error) => self.wants_after_failure(error),
-            Tried::TimedOut => {
+            Tried::TimedOut | Tried::TooOld => {
                 self.on.any_of(RetryOn::RESET.with(RetryOn::ANY_5XX).with(RetryOn::GATEWAY_ERROR))
             }
         };

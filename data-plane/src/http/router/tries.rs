@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::time::Sleep;
 
 use super::attempt::{self, Attempt, Outcome};
-use super::headers;
 use super::retry::{Retries, Tried, Verdict, Wait};
 use super::{Router, payload};
-use crate::base::clock;
+use super::{headers, limits};
+use crate::base::clock::{self, Instant};
 use crate::cluster::pool::{HostPool, LeaseCx};
 use crate::cluster::{Cluster, Host, RoutingPriority};
 use crate::codec::{BodyPart, RequestHead};
@@ -72,7 +72,7 @@ impl Tries {
     ) -> Self {
         let policy = route.retry_policy();
         let own = asked.then(|| head.headers.get(n::X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS));
-        let own = own.flatten().and_then(headers::millis).map(Duration::from_millis);
+        let own = own.flatten().and_then(limits::millis).map(Duration::from_millis);
         let limit = kept_bytes_max(route, ex.manager.buffer_limit);
         let input = ex.route_input(head);
         let named = asked.then_some(head);
@@ -194,13 +194,15 @@ impl Router {
             return Err(Box::new(LocalReply::no_healthy_upstream()));
         };
         let host = Arc::clone(pool.host());
-        let left = time_left(tries.per_try, self.timeout, ex);
+        let left = time_left(tries.per_try, self.limits.whole, ex);
+        let left = self.limits.tell(head, left);
         headers::prepare_again(head, &host, left, tries.after_timeout, self.config, ex);
         tries.tried(&host);
         ex.upstream.host = Some(Arc::clone(&host));
         let payload = payload(head, ex);
         let leasing = pool.lease(LeaseCx { priority, downstream: head.version, payload });
-        let mut attempt = Attempt::begin(cluster, host, leasing, payload);
+        let age = self.limits.attempt_age;
+        let mut attempt = Attempt::begin(cluster, host, leasing, payload, age);
         for part in tries.retries.iter().flat_map(Retries::parts) {
             attempt.push(part);
         }
@@ -290,6 +292,20 @@ impl Router {
         }
         self.tries = None;
         Some(Box::new(LocalReply::try_timeout(words)))
+    }
+
+    /// Ends an attempt that is too old by now: it is tried again as one that was reset, or this is
+    /// the answer.
+    pub fn end_too_old(&mut self, now: Instant, ex: &mut Exchange) -> Option<Box<LocalReply>> {
+        let attempt = self.attempt.take_if(|a| a.too_old_at().is_some_and(|at| at <= now))?;
+        let again = !attempt.has_answered()
+            && self.tries.as_mut().is_some_and(|tries| tries.decide(Tried::TooOld, ex));
+        attempt.too_old(ex);
+        if again {
+            return None;
+        }
+        self.tries = None;
+        Some(Box::new(LocalReply::upstream_max_duration(ex.request_ended)))
     }
 }
 

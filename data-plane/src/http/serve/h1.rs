@@ -77,6 +77,9 @@ impl<I: Io> H1<'_, I> {
                 // An answer that has not begun says so: the client sends nothing more here.
                 self.conn.set_close();
             }
+            if self.task.is_some() {
+                self.drain_if_old();
+            }
             if let Some(task) = &mut self.task {
                 if task.poll(cx, &mut self.conn, &mut self.timer).is_pending() {
                     return Poll::Pending;
@@ -108,6 +111,17 @@ impl<I: Io> H1<'_, I> {
                     }
                 }
             }
+        }
+    }
+
+    /// Under a request, whose answer says so if it has not begun. Nothing is armed for it: what
+    /// matters is whether the connection is too old when something moves.
+    fn drain_if_old(&mut self) {
+        if self.drain_at.is_some_and(|at| at <= clock::now()) {
+            self.drain_at = None;
+            let http = &self.cx.manager.manager.stats.http;
+            http.inc(self.cx.worker.id, HttpStat::DownstreamCxMaxDurationReached);
+            self.conn.set_close();
         }
     }
 
@@ -180,9 +194,7 @@ impl<I: Io> H1<'_, I> {
             let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
             let (worker, http) = (self.cx.worker.id, &self.cx.manager.manager.stats.http);
             if passed(self.drain_at) {
-                self.drain_at = None;
-                http.inc(worker, HttpStat::DownstreamCxMaxDurationReached);
-                self.conn.set_close();
+                self.drain_if_old();
                 // It is looked at anew: an idle one closes at once.
                 cx.waker().wake_by_ref();
             } else if passed(slow) {

@@ -219,3 +219,31 @@ async fn an_upstream_that_is_not_there_ends_with_503() {
     rig.assert_settled(1);
     assert!(rig.lines("requests")[1].contains("\"UF\""), "{:?}", rig.lines("requests"));
 }
+
+#[tokio::test(flavor = "local")]
+async fn an_upstream_that_streams_for_too_long_is_let_go_though_nobody_reads() {
+    let (port, _endless) = upstream(|mut stream| async move {
+        let _head = read_head(&mut stream).await;
+        let mut written = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        while written.is_ok() {
+            written = stream.write_all(&[b'x'; 4096]).await;
+        }
+    })
+    .await;
+    let limit = "name: up\n    common_http_protocol_options: {max_stream_duration: 0.05s}";
+    let rig = Rig::of(&bootstrap("", "", "", port).replacen("name: up", limit, 1));
+    let mut client = rig.connect_with(4096);
+    client.say("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
+    let view = rig.manager.views.current();
+    let stats = view.clusters.get("up").unwrap().stats();
+    let over = async {
+        while stats.value(ClusterStat::UpstreamRqMaxDurationReached) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, over).await.expect("the stream's age is looked at");
+    assert_eq!(stats.value(ClusterStat::UpstreamRqActive), 0);
+    client.leave().await;
+    rig.assert_settled(1);
+    assert!(rig.lines("requests")[1].contains("\"UMSDR\""), "{:?}", rig.lines("requests"));
+}
