@@ -246,7 +246,7 @@ impl Router {
             }
             match outcome {
                 Poll::Pending => {
-                    let late = std::task::ready!(self.poll_try_timeout(cx));
+                    let late = std::task::ready!(self.poll_try_timeout(cx, request));
                     if let Some(reply) = self.try_timed_out(late, ex) {
                         return Poll::Ready(UpstreamEvent::Reply(reply));
                     }

@@ -247,11 +247,17 @@ impl Router {
     }
 
     /// Waits for a limit of the attempt to pass.
-    pub(super) fn poll_try_timeout(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
+    pub(super) fn poll_try_timeout(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &RequestHead,
+    ) -> Poll<Late> {
         let (Some(tries), Some(attempt)) = (&mut self.tries, &self.attempt) else {
             return Poll::Pending;
         };
-        if !self.request_over || !attempt.is_under_way() {
+        // As in Envoy a WebSocket is to be answered from its head on: it has no end before that.
+        let asked = self.request_over || request.wants_websocket();
+        if !asked || !attempt.is_under_way() {
             return Poll::Pending;
         }
         let Tries { per_try, idle, per_try_timer, idle_timer, .. } = &mut **tries;
