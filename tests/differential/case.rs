@@ -1,5 +1,7 @@
 //! Families and cases, as they stand in the files.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 use tests::backend::{Reply, Then, When};
@@ -34,6 +36,9 @@ pub(crate) struct Family {
     /// Counters are compared whose names match it.
     #[serde(default)]
     pub(crate) counters: Option<String>,
+    /// Whether the health flags of the family's clusters are compared after each case.
+    #[serde(default)]
+    pub(crate) flags: bool,
     pub(crate) cases: Vec<Case>,
 }
 
@@ -62,6 +67,9 @@ pub(crate) struct Case {
     /// Whether it is sent to the admin interface.
     #[serde(default)]
     pub(crate) admin: bool,
+    /// Numbers that are awaited before anything is sent.
+    #[serde(default)]
+    pub(crate) once: BTreeMap<String, u64>,
     /// How many responses are read.
     #[serde(default = "one")]
     pub(crate) responses: usize,

@@ -56,6 +56,7 @@ families!(
     local_ratelimit,
     local_reply,
     mirrors,
+    outlier,
     paths,
     protocol,
     rbac,

@@ -1,5 +1,6 @@
 //! One of the two proxies with backends of its own; runs a case and collects its outcome.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -38,6 +39,8 @@ pub(crate) struct Side {
     places: Places,
     listener: SocketAddr,
     mask: Vec<String>,
+    /// Clusters whose health flags are compared.
+    flags: Vec<String>,
     counters: Regex,
     volatile: Regex,
     /// Numbers when the last case had ended.
@@ -69,6 +72,7 @@ impl Side {
             places,
             listener,
             mask: family.mask.clone(),
+            flags: flagged(family),
             counters: Regex::new(counters).expect("a pattern of counters"),
             volatile: Regex::new(VOLATILE).expect("a valid pattern"),
             log_lines: 0,
@@ -78,6 +82,11 @@ impl Side {
 
     /// Runs one case; the connection is closed and everything has settled when it returns.
     pub(crate) fn run(&mut self, case: &Case) -> Outcome {
+        for (name, value) in &case.once {
+            wait::until(name, || {
+                (stats::one(self.proxy.admin_address(), name) == *value).then_some(())
+            });
+        }
         let replies = case.replies();
         self.other.always(replies.first().cloned().unwrap_or_else(|| Reply::ok("other")));
         self.backend.next(replies);
@@ -86,6 +95,7 @@ impl Side {
             if case.h2 { self.http2(case, &mut outcome) } else { self.http1(case, &mut outcome) };
         self.settle();
         outcome.log = self.log(case);
+        outcome.responses.extend(self.flags());
         for (name, backend) in [("backend", &self.backend), ("other", &self.other)] {
             let seen = backend.take_seen();
             outcome.upstream.extend(seen.iter().map(|seen| outcome::seen(name, seen)));
@@ -181,6 +191,29 @@ impl Side {
         });
     }
 
+    /// The health of every host of the family's clusters.
+    fn flags(&self) -> Vec<String> {
+        if self.flags.is_empty() {
+            return Vec::new();
+        }
+        let page = self.proxy.admin("/clusters").expect("the page of clusters").text();
+        let wanted = |line: &&str| {
+            let named = |name: &String| line.split_once("::").is_some_and(|(n, _)| n == name);
+            line.contains("::health_flags::") && self.flags.iter().any(named)
+        };
+        let Places { backend, other, dead, .. } = &self.places;
+        let places = [(backend, "<backend>"), (other, "<other>"), (dead, "<dead>")];
+        // Ports differ, and their order must not.
+        let named = |line: &str| {
+            let name = |text: String, (at, name): &(&SocketAddr, &str)| {
+                text.replace(&at.to_string(), name)
+            };
+            places.iter().fold(line.to_owned(), name)
+        };
+        let lines: BTreeSet<String> = page.lines().filter(wanted).map(named).collect();
+        lines.into_iter().collect()
+    }
+
     /// The case's lines of the access log.
     fn log(&mut self, case: &Case) -> Vec<String> {
         let path: PathBuf = self.proxy.folder().join("access.log");
@@ -219,6 +252,12 @@ impl Side {
         }
         outcome
     }
+}
+
+/// Names of the family's clusters, if their health is looked at.
+fn flagged(family: &Family) -> Vec<String> {
+    let names = family.clusters.iter().filter_map(|cluster| cluster["name"].as_str());
+    names.filter(|_| family.flags).map(str::to_owned).collect()
 }
 
 fn fields(headers: &http::HeaderMap) -> Fields {

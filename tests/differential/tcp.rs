@@ -23,7 +23,7 @@ use crate::outcome::{Mask, Outcome};
 
 /// Numbers that are compared.
 const COUNTERS: &str = concat!(
-    r"^(tcp\.|cluster\.[a-z0-9_]+\.(upstream_(cx|rq)|lb_healthy)",
+    r"^(tcp\.|cluster\.[a-z0-9_]+\.(upstream_(cx|rq)|lb_healthy|outlier)",
     r"|listener\.127\.0\.0\.1_0\.downstream_cx)"
 );
 
@@ -168,11 +168,12 @@ impl Side {
         outcome.responses = act(connection, &case.steps);
         self.settle();
         outcome.log = self.log(case);
+        let after = stats::read(self.proxy.admin_address(), "");
+        self.backends_settle(&after);
         for (name, backend) in &self.backends {
             let seen = backend.take_seen();
             outcome.upstream.extend(seen.into_iter().map(|line| format!("({name}) {line}")));
         }
-        let after = stats::read(self.proxy.admin_address(), "");
         outcome.counters = stats::growth(&self.before, &after);
         let (counters, volatile) = (&self.counters, &self.volatile);
         outcome.counters.retain(|name, _| counters.is_match(name) && !volatile.is_match(name));
@@ -197,6 +198,19 @@ impl Side {
             let active =
                 stats::read(admin, "^(listener.127.*downstream|cluster.*upstream)_cx_active$");
             active.values().all(|value| *value == 0).then_some(())
+        });
+    }
+
+    /// Waits until the backends know the end of every connection that the proxy made.
+    fn backends_settle(&self, stats: &Stats) {
+        let all = |name: &str| -> u64 {
+            let ours = stats.iter().filter(|(key, _)| key.starts_with("cluster."));
+            ours.filter(|(key, _)| key.ends_with(name)).map(|(_, value)| value).sum()
+        };
+        let made = all(".upstream_cx_total") - all(".upstream_cx_connect_fail");
+        wait::until("the ends of connections at the backends", || {
+            let done: u64 = self.backends.iter().map(|(_, backend)| backend.done()).sum();
+            (done == made).then_some(())
         });
     }
 

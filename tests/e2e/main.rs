@@ -13,6 +13,7 @@ mod http2_floods;
 mod http2_rules;
 mod listener_log;
 mod mirrors;
+mod outlier;
 mod panics;
 mod rbac;
 mod registry;

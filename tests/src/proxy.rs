@@ -43,7 +43,7 @@ impl Proxy {
         Self::start_with(kind, bootstrap, &[])
     }
 
-    /// As `start`, with more arguments.
+    /// As `start`, with more arguments; one worker where they do not say how many.
     ///
     /// # Panics
     /// As `start`.
@@ -54,7 +54,10 @@ impl Proxy {
         let file = folder.path().join("bootstrap.yaml");
         fs::write(&file, text).expect("the bootstrap can be written");
         let mut command = command(kind);
-        command.arg("-c").arg(&file).args(["--concurrency", "1"]).args(more);
+        command.arg("-c").arg(&file).args(more);
+        if !more.contains(&"--concurrency") {
+            command.args(["--concurrency", "1"]);
+        }
         Self::run(command, folder)
     }
 

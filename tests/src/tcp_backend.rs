@@ -4,7 +4,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub struct TcpBackend {
 struct Shared {
     manner: Manner,
     over: AtomicBool,
+    /// Connections that are over, or of which no line will come.
+    done: AtomicU64,
     /// Guards what was seen.
     seen: Mutex<Vec<String>>,
     /// Guards connections that are kept open.
@@ -53,6 +55,7 @@ impl TcpBackend {
         let shared = Arc::new(Shared {
             manner,
             over: AtomicBool::new(false),
+            done: AtomicU64::new(0),
             seen: Mutex::default(),
             kept: Mutex::default(),
         });
@@ -65,6 +68,12 @@ impl TcpBackend {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many connections are over since the start, their lines written.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.shared.done.load(Ordering::Acquire)
     }
 
     /// Takes a line a connection that is over: what came, and how it ended.
@@ -93,6 +102,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             if let Some(line) = line {
                 shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
+            shared.done.fetch_add(1, Ordering::Release);
         });
     }
 }

@@ -20,10 +20,11 @@ use super::setup::{DrainStrategy, Setup};
 use crate::admin::{
     AdminState, BootstrapView, ClusterView, CommandLine, ConfigEntry, ConfigSection, ConfigState,
     ConfigView, Drain, Health, HostAddress, HostView, ListenerView, LogChange, LogLevel,
-    RuntimeView, ServerState, ServerView, Thresholds, UnknownLogger,
+    OutlierView, RuntimeView, ServerState, ServerView, Thresholds, UnknownLogger,
 };
 use crate::base::clock::{self, Instant};
 use crate::cluster::host::HealthFlag;
+use crate::cluster::outlier::{Detector, Side};
 use crate::cluster::{self, Cluster, Host};
 use crate::config::resource::Raw;
 use crate::listener::{BoundAddress, GlobalConnections, ListenerState, Which};
@@ -397,8 +398,19 @@ fn cluster_view(cluster: &Arc<Cluster>, origin: Origin) -> ClusterView {
         eds_service_name,
         default_priority: thresholds(&config.circuit_breakers.default),
         high_priority: thresholds(&config.circuit_breakers.high),
-        outlier: None,
+        outlier: cluster.outlier().map(outlier_view),
         hosts: cluster.hosts().hosts().iter().map(host_view).collect(),
+    }
+}
+
+fn outlier_view(detector: &Detector) -> OutlierView {
+    let (external, external_threshold) = detector.averages(Side::External);
+    let (local, local_threshold) = detector.averages(Side::LocalOrigin);
+    OutlierView {
+        success_rate_average: external,
+        success_rate_ejection_threshold: external_threshold,
+        local_origin_success_rate_average: local,
+        local_origin_success_rate_ejection_threshold: local_threshold,
     }
 }
 
@@ -411,6 +423,7 @@ fn host_view(host: &Arc<Host>) -> HostView {
         host.stats.values().map(|(_, value)| value);
     let [rq_error, rq_pending_active, rq_success, rq_timeout, rq_total] = rest;
     let locality = host.locality();
+    let rate = |side| host.monitor().and_then(|monitor| monitor.success_rate(side));
     HostView {
         hostname: host.hostname().to_owned(),
         cx_active,
@@ -440,6 +453,8 @@ fn host_view(host: &Arc<Host>) -> HostView {
             locality.sub_zone.to_string(),
         ],
         priority: host.priority(),
+        success_rate: rate(Side::External),
+        local_origin_success_rate: rate(Side::LocalOrigin),
         ..HostView::new(address)
     }
 }

@@ -8,11 +8,12 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
+use super::outlier::Monitor;
 use crate::config::endpoint::{HealthStatus, Locality};
 use crate::config::metadata::Metadata;
 
@@ -145,6 +146,10 @@ pub struct Host {
     priority: AtomicU32,
     health: AtomicU32,
     removed: AtomicBool,
+    /// How often its connections were to be let go.
+    partings: AtomicU32,
+    /// What outlier detection counts, where the cluster has some.
+    monitor: OnceLock<Box<Monitor>>,
     /// Counters of `/clusters`.
     pub stats: HostStats,
 }
@@ -162,6 +167,8 @@ impl Host {
             priority: AtomicU32::new(0),
             health: AtomicU32::new(0),
             removed: AtomicBool::new(false),
+            partings: AtomicU32::new(0),
+            monitor: OnceLock::new(),
             stats: HostStats::default(),
         };
         host.update(spec);
@@ -270,6 +277,28 @@ impl Host {
         let set = HealthFlag::ALL.iter().filter(|(flag, _)| self.has_flag(*flag));
         let text: String = set.map(|(_, text)| *text).collect();
         if text.is_empty() { "healthy".to_owned() } else { text }
+    }
+
+    /// Begins to count for outlier detection.
+    pub(super) fn watch(&self) {
+        self.monitor.get_or_init(Box::default);
+    }
+
+    /// What outlier detection counts of it.
+    #[must_use]
+    pub fn monitor(&self) -> Option<&Monitor> {
+        self.monitor.get().map(|monitor| &**monitor)
+    }
+
+    /// Lets no connection that was made so far take another request. Workers see it with the next
+    /// host set.
+    pub(super) fn let_connections_go(&self) {
+        self.partings.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was.
+    pub(super) fn partings(&self) -> u32 {
+        self.partings.load(Ordering::Relaxed)
     }
 
     /// Whether an update took it out of its cluster: idle connections close, new ones are not

@@ -12,6 +12,7 @@ pub mod dns;
 pub mod host;
 pub mod host_set;
 pub mod lb;
+pub mod outlier;
 pub mod pick;
 pub mod pool;
 mod priority;
@@ -28,6 +29,7 @@ pub use circuit::{LimitKind, Limits, Overflow, Permit, RoutingPriority};
 pub use host::{Answered, Host, HostAddress};
 pub use host_set::{HostSet, Membership};
 
+use self::outlier::{Detector, Report};
 use crate::base::names::ClusterName;
 use crate::config::cluster::{ClusterConfig, Discovery, UpstreamTransport};
 use crate::config::endpoint::EndpointsConfig;
@@ -49,6 +51,7 @@ pub struct Cluster {
     limits: Limits,
     stats: Group<ClusterStat>,
     tls: Option<Arc<Client>>,
+    outlier: Option<Detector>,
     service: Option<Service>,
     removed: AtomicBool,
 }
@@ -72,6 +75,10 @@ impl Cluster {
                     Some(Arc::new(Client::new(tls, stats)))
                 }
             },
+            outlier: config.outlier.as_ref().map(|outlier| {
+                let scope = Scope::cluster(stat_name).join("outlier_detection.");
+                Detector::new(outlier, registry.group(scope))
+            }),
             service: None,
             removed: AtomicBool::new(false),
             config,
@@ -127,6 +134,20 @@ impl Cluster {
         self.tls.as_ref()
     }
 
+    /// Its outlier detection, if it has some.
+    #[must_use]
+    pub const fn outlier(&self) -> Option<&Detector> {
+        self.outlier.as_ref()
+    }
+
+    /// Takes what a request made of its host.
+    #[inline]
+    pub fn report(&self, host: &Host, report: Report) {
+        if let Some(detector) = &self.outlier {
+            detector.report(host, report);
+        }
+    }
+
     /// Its hosts now; workers keep theirs in a picker and come here only when they changed.
     #[must_use]
     pub fn hosts(&self) -> Guard<Arc<HostSet>> {
@@ -154,6 +175,13 @@ impl Cluster {
             self.stats.inc(WorkerId::CONTROL, ClusterStat::MembershipChange);
         }
         let changed = merged.changed || !same_rules;
+        if let Some(detector) = &self.outlier {
+            merged.hosts.iter().for_each(|host| host.watch());
+            // The task looks when this is done: it runs on the same thread.
+            if merged.membership_changed {
+                detector.hosts_changed();
+            }
+        }
         if changed {
             self.publish(merged.hosts);
         }

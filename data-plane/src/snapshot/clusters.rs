@@ -59,6 +59,9 @@ impl Snapshot {
         let service = self.manager_cx.metrics.service(config.stat_name());
         let cluster = Cluster::new(Arc::clone(config), &self.registry).counted_as(service);
         let cluster = Arc::new(cluster);
+        if config.outlier.is_some() {
+            effects.push(Effect::Watch(Arc::clone(&cluster)));
+        }
         // The new one's subscription comes first, so that a name both need is not dropped between.
         let ready = self.start(&cluster, effects);
         let slot =

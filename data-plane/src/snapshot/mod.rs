@@ -109,6 +109,8 @@ impl ListenerSpec {
 pub enum Effect {
     /// Serve this listener, in place of the one of the same name.
     Listen(Arc<ListenerSpec>),
+    /// Watch the hosts of this cluster, for as long as it lives.
+    Watch(Arc<Cluster>),
     /// Resolve the names of this cluster, from now on.
     Resolve(Arc<Cluster>),
     /// Ask for this resource.

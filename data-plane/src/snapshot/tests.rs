@@ -106,6 +106,7 @@ fn shown(effect: &Effect) -> String {
         Effect::Subscribe(what, _) => format!("+{}", wanted(what)),
         Effect::Unlisten(name) => format!("unlisten {name}"),
         Effect::Unresolve(name) => format!("unresolve {name}"),
+        Effect::Watch(cluster) => format!("watch {}", cluster.name()),
         Effect::Unsubscribe(what) => format!("-{}", wanted(what)),
     }
 }

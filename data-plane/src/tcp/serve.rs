@@ -14,6 +14,7 @@ use super::record::Record;
 use crate::base::clock::{self, Instant};
 use crate::cluster::circuit::{LimitKind, RoutingPriority};
 use crate::cluster::connect::{ConnectError, ConnectErrorKind};
+use crate::cluster::outlier::Report;
 use crate::cluster::pool::{EndedBy, LeaseError, TcpConn};
 use crate::cluster::{Cluster, Limits};
 use crate::codec::io::Io;
@@ -109,12 +110,20 @@ async fn connect(record: &Record) -> Option<TcpConn> {
         record.upstream.borrow_mut().attempts += 1;
         match host.connect().await {
             Ok(conn) => {
+                cluster.report(host.host(), Report::Served);
                 record.upstream.borrow_mut().host = Some(Arc::clone(host.host()));
                 return Some(conn);
             }
             Err(LeaseError::Overflow(_)) => {}
             Err(LeaseError::Connect(error)) => {
                 record.upstream.borrow_mut().host = Some(Arc::clone(host.host()));
+                cluster.report(
+                    host.host(),
+                    match error.kind {
+                        ConnectErrorKind::Timeout => Report::TimedOut,
+                        _ => Report::Failed,
+                    },
+                );
                 not_connected(record, &error);
             }
         }

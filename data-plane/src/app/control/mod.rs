@@ -23,8 +23,8 @@ use crate::admin::ServerState;
 use crate::base::clock::{self, Instant};
 use crate::base::names::{ClusterName, ListenerName};
 use crate::base::task::{self, Task};
-use crate::cluster::Cluster;
 use crate::cluster::dns::{Resolution, Resolve, resolver_of};
+use crate::cluster::{Cluster, outlier};
 use crate::config::listener::ListenerKind;
 use crate::config::resource::ResourceValue;
 use crate::config::source::ConfigSource;
@@ -473,6 +473,7 @@ impl Control {
                 self.held.retain(|held| !matches!(held, Effect::Listen(l) if l.name == name));
                 self.parts.listeners.remove(&name, self.parts.setup.drain_plan()).await;
             }
+            Effect::Watch(cluster) => outlier::start(&cluster),
             Effect::Resolve(cluster) => self.resolve(cluster),
             Effect::Unresolve(name) => drop(self.resolving.remove(&name)),
             Effect::Subscribe(wanted, source) => {

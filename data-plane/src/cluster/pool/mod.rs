@@ -278,6 +278,7 @@ impl State {
         if cluster.config().lb_common.close_connections_on_host_set_change {
             self.pools.iter().flatten().for_each(|pool| pool.drain());
         }
+        self.pools.iter().flatten().for_each(|pool| pool.part());
         let mut known: HashMap<*const Host, Rc<HostPool>> =
             self.pools.drain(..).flatten().map(|pool| (Arc::as_ptr(&pool.host), pool)).collect();
         self.pools = set.hosts().iter().map(|host| known.remove(&Arc::as_ptr(host))).collect();
@@ -298,12 +299,13 @@ pub struct HostPool {
     /// Connections without a protocol, each for one exchange: never those of `h1`.
     raw: RefCell<SmallVec<[Rc<Pool<H1>>; 1]>>,
     h2: RefCell<SmallVec<[Rc<Pool<H2>>; 1]>>,
+    /// The host's, when its connections were last let go here.
+    partings: Cell<u32>,
 }
 
 impl HostPool {
     fn new(upstream: &Upstream, host: Arc<Host>) -> Self {
         Self {
-            host,
             cluster: Arc::clone(&upstream.cluster),
             shared: Rc::clone(&upstream.shared),
             h1_options: Rc::clone(&upstream.h1),
@@ -311,6 +313,16 @@ impl HostPool {
             h1: RefCell::default(),
             raw: RefCell::default(),
             h2: RefCell::default(),
+            partings: Cell::new(host.partings()),
+            host,
+        }
+    }
+
+    /// Lets connections go if the host fell ill since this was last asked.
+    fn part(&self) {
+        let partings = self.host.partings();
+        if self.partings.replace(partings) != partings {
+            self.drain();
         }
     }
 

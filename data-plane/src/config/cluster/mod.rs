@@ -6,11 +6,13 @@ pub mod bind;
 pub mod discovery;
 mod http;
 mod lb;
+pub mod outlier;
 pub mod parse;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::outlier::OutlierConfig;
 use super::address::TcpKeepalive;
 use super::endpoint::EndpointsConfig;
 use super::http_protocol::{CommonHttpOptions, Http1Options, Http2Options};
@@ -37,6 +39,8 @@ pub struct ClusterConfig {
     pub lb_common: CommonLbConfig,
     /// Limits by priority.
     pub circuit_breakers: CircuitBreakers,
+    /// How hosts that keep failing are taken out; `None`: they are not.
+    pub outlier: Option<Arc<OutlierConfig>>,
     /// HTTP upstream.
     pub http: UpstreamHttpConfig,
     /// Soft limit on what is buffered a connection, in bytes; default 1 MiB; 0 is no limit.

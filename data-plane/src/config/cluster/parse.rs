@@ -9,7 +9,7 @@ use proto::envoy::config::core::v3::RoutingPriority;
 
 use super::{
     CircuitBreakers, ClusterConfig, Discovery, RetryBudget, Thresholds, UpstreamTransport, bind,
-    discovery, http, lb,
+    discovery, http, lb, outlier,
 };
 use crate::base::bind::BindConfig;
 use crate::config::error::{At, Collector, Problems, Reason};
@@ -39,6 +39,8 @@ pub fn parse(cluster: pb::Cluster, cx: &ParseCx<'_>) -> Result<ClusterConfig, Pr
     let http = all.keep(http::parse(&cluster, cx));
     let transport = all.keep(parse_transport(&cluster, cx));
     let breakers = all.keep(parse_breakers(cluster.circuit_breakers).at("circuit_breakers"));
+    let outlier = cluster.outlier_detection.map(outlier::parse).transpose();
+    let outlier = all.keep(outlier.at("outlier_detection"));
     let bind = cluster.upstream_bind_config.clone().map(bind::parse).transpose();
     let bind = all.keep(bind.at("upstream_bind_config"));
     let connect_timeout = all.keep(field::duration(cluster.connect_timeout, "connect_timeout"));
@@ -56,6 +58,7 @@ pub fn parse(cluster: pb::Cluster, cx: &ParseCx<'_>) -> Result<ClusterConfig, Pr
         lb,
         lb_common,
         circuit_breakers,
+        outlier: outlier.flatten().map(Arc::new),
         http,
         per_connection_buffer_limit_bytes: field::uint(
             cluster.per_connection_buffer_limit_bytes,
@@ -76,7 +79,6 @@ fn refuse_unbuilt(cluster: &pb::Cluster) -> Result<(), Problems> {
     let mut all = Collector::default();
     for (present, name) in [
         (!cluster.health_checks.is_empty(), "health_checks"),
-        (cluster.outlier_detection.is_some(), "outlier_detection"),
         (!cluster.filters.is_empty(), "filters"),
         (!cluster.transport_socket_matches.is_empty(), "transport_socket_matches"),
         (cluster.transport_socket_matcher.is_some(), "transport_socket_matcher"),

@@ -11,12 +11,14 @@ use http::StatusCode;
 use super::stream::{Cancelled, Stream};
 use crate::base::clock::{self, Instant};
 use crate::cluster::connect::ConnectErrorKind;
+use crate::cluster::outlier::Report;
 use crate::cluster::pool::{LeaseError, Leasing, Payload};
 use crate::cluster::{Answered, Cluster, Host, LimitKind};
 use crate::codec::{BodyError, BodyPart, Outgoing, RequestHead, ResponseEvent, ResponseHead};
 use crate::http::error::{ErrorKind, ProxyError, Sent};
 use crate::http::exchange::Exchange;
 use crate::http::pump::PART_BYTES;
+use crate::http::reply::ReplyFor;
 use crate::telemetry::stats::{ClusterStat, RouteStat};
 
 /// What an attempt came to, step by step.
@@ -164,10 +166,36 @@ impl Attempt {
         head: &RequestHead,
         ex: &Exchange,
     ) -> Poll<Outcome> {
+        let outcome = ready!(self.poll_outcome(cx, head, ex));
+        match &outcome {
+            Outcome::Head(answer) if self.cluster.outlier().is_some() => {
+                self.report(Report::Status(judged_status(head, answer)));
+            }
+            // The cluster's limits say nothing about the host.
+            Outcome::Failed(error) if error.kind != ErrorKind::Overflow => {
+                self.report(Report::Failed);
+            }
+            _ => {}
+        }
+        Poll::Ready(outcome)
+    }
+
+    /// Tells outlier detection what becomes of it.
+    fn report(&self, report: Report) {
+        self.cluster.report(&self.host, report);
+    }
+
+    fn poll_outcome(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &RequestHead,
+        ex: &Exchange,
+    ) -> Poll<Outcome> {
         if let Phase::Leasing(leasing, early) = &mut self.phase {
             match ready!(Pin::new(leasing).poll(cx)) {
                 Err(error) => return Poll::Ready(Outcome::Failed(self.not_leased(error))),
                 Ok(lease) => {
+                    self.cluster.report(&self.host, Report::Connected);
                     // The pool has counted it for the cluster.
                     for counters in ex.counters() {
                         counters.inc(ex.worker.id, RouteStat::UpstreamRqTotal);
@@ -385,6 +413,7 @@ impl Attempt {
     /// Its own timeout passed, and `again` whether the request is tried again.
     pub(super) fn try_timed_out(self, stat: ClusterStat, again: bool, ex: &Exchange) {
         self.cluster.stats().inc(ex.worker.id, stat);
+        self.report(Report::TimedOut);
         self.host.stats.timed_out();
         if self.status.is_none() {
             self.host.stats.answered(Answered::Error);
@@ -454,6 +483,7 @@ impl Attempt {
         }
         self.host.stats.timed_out();
         if self.status.is_none() {
+            self.report(Report::TimedOut);
             count_response(&self.cluster, ex, 504);
         }
         self.cancel(ex);
@@ -466,6 +496,34 @@ pub(super) fn count_response(cluster: &Cluster, ex: &Exchange, status: u16) {
     cluster.stats().response(worker, origin, status);
     for counters in ex.counters() {
         counters.response(worker, origin, status);
+    }
+}
+
+/// The status that outlier detection looks at: of an answer to gRPC that is over with its head,
+/// what its own stands for.
+fn judged_status(head: &RequestHead, answer: &ResponseHead) -> u16 {
+    let own = answer.headers.get("grpc-status").filter(|_| ReplyFor::of(head) == ReplyFor::Grpc);
+    match own.and_then(|value| value.to_str().ok()) {
+        None => answer.status.as_u16(),
+        Some(code) => code.parse().map_or(500, grpc_as_http),
+    }
+}
+
+/// Envoy's `grpcToHttpStatus`.
+const fn grpc_as_http(code: u32) -> u16 {
+    match code {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
     }
 }
 

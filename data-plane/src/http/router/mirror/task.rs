@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::super::stream::{Cancelled, Stream};
 use super::pipe::{Pipe, Taken};
 use crate::base::clock::{self, Instant};
-use crate::cluster::pool::{Leasing, Payload};
+use crate::cluster::outlier::Report;
+use crate::cluster::pool::{LeaseError, Leasing, Payload};
 use crate::cluster::{Answered, Cluster, Host};
 use crate::codec::{BodyError, BodyPart, Outgoing, RequestHead, ResponseEvent};
 use crate::http::pump::PART_BYTES;
@@ -127,6 +128,7 @@ impl Mirror {
                 Ok(ResponseEvent::Head(head)) => {
                     self.status = Some(head.status.as_u16());
                     self.count(head.status.as_u16());
+                    self.cluster.report(&self.host, Report::Status(head.status.as_u16()));
                     if head.ends {
                         return Poll::Ready(Ok(()));
                     }
@@ -153,6 +155,7 @@ impl Mirror {
                 stream.finish();
             }
             Err(error) => {
+                self.cluster.report(&self.host, Report::Failed);
                 if matches!(error, BodyError::Reset(_)) {
                     stats.inc(self.worker, ClusterStat::UpstreamRqRxReset);
                 }
@@ -178,6 +181,7 @@ impl Mirror {
         self.cluster.stats().inc(self.worker, ClusterStat::UpstreamRqTimeout);
         self.host.stats.timed_out();
         if self.status.is_none() {
+            self.cluster.report(&self.host, Report::TimedOut);
             self.cluster.stats().response(self.worker, Origin::Internal, 504);
         }
         self.give_up();
@@ -187,6 +191,9 @@ impl Mirror {
     fn poll_lease(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Phase::Leasing(leasing) = &mut self.phase else { return Poll::Ready(()) };
         let lease = ready!(Pin::new(leasing).poll(cx));
+        if matches!(lease, Err(LeaseError::Connect(_))) {
+            self.cluster.report(&self.host, Report::Failed);
+        }
         let stream = lease.ok().map(|lease| Stream::start(lease, &self.head, Payload::Http));
         match stream {
             Some(Ok(stream)) => self.phase = Phase::Sent(stream),
