@@ -70,6 +70,9 @@ pub(crate) struct Case {
     /// Numbers that are awaited before anything is sent.
     #[serde(default)]
     pub(crate) once: BTreeMap<String, u64>,
+    /// Numbers that are awaited before the outcome is collected.
+    #[serde(default)]
+    pub(crate) until: BTreeMap<String, u64>,
     /// How many responses are read.
     #[serde(default = "one")]
     pub(crate) responses: usize,

@@ -1,6 +1,6 @@
 //! One of the two proxies with backends of its own; runs a case and collects its outcome.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -82,11 +82,7 @@ impl Side {
 
     /// Runs one case; the connection is closed and everything has settled when it returns.
     pub(crate) fn run(&mut self, case: &Case) -> Outcome {
-        for (name, value) in &case.once {
-            wait::until(name, || {
-                (stats::one(self.proxy.admin_address(), name) == *value).then_some(())
-            });
-        }
+        self.wait_for(&case.once);
         let replies = case.replies();
         self.other.always(replies.first().cloned().unwrap_or_else(|| Reply::ok("other")));
         self.backend.next(replies);
@@ -94,6 +90,7 @@ impl Side {
         let client =
             if case.h2 { self.http2(case, &mut outcome) } else { self.http1(case, &mut outcome) };
         self.settle();
+        self.wait_for(&case.until);
         outcome.log = self.log(case);
         outcome.responses.extend(self.flags());
         for (name, backend) in [("backend", &self.backend), ("other", &self.other)] {
@@ -189,6 +186,14 @@ impl Side {
             );
             active.values().all(|value| *value == 0).then_some(())
         });
+    }
+
+    fn wait_for(&self, numbers: &BTreeMap<String, u64>) {
+        for (name, value) in numbers {
+            wait::until(name, || {
+                (stats::one(self.proxy.admin_address(), name) == *value).then_some(())
+            });
+        }
     }
 
     /// The health of every host of the family's clusters.
