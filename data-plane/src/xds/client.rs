@@ -257,9 +257,19 @@ async fn converse(
 async fn open(server: &Server, keepalive: Option<Keepalive>) -> Result<Channel, End> {
     let wrong = |error: String| End { reason: error, ending: Ending::Connection };
     let io = server.connect.connect().await.map_err(|error| wrong(error.to_string()))?;
-    let uri = format!("http://{}", server.authority);
-    let mut endpoint = Endpoint::from_shared(uri)
-        .map_err(|error| wrong(error.to_string()))?
+    channel(io, &server.authority, keepalive).await.map_err(|error| End::of_transport(&error))
+}
+
+/// A channel on a connection that is open, and on no other.
+///
+/// # Errors
+/// The authority is none, or the other side does not speak HTTP/2.
+pub async fn channel(
+    io: BoxedIo,
+    authority: &str,
+    keepalive: Option<Keepalive>,
+) -> Result<Channel, tonic::transport::Error> {
+    let mut endpoint = Endpoint::from_shared(format!("http://{authority}"))?
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
     if let Some(keepalive) = keepalive {
@@ -268,8 +278,7 @@ async fn open(server: &Server, keepalive: Option<Keepalive>) -> Result<Channel, 
             .keep_alive_timeout(keepalive.timeout)
             .keep_alive_while_idle(true);
     }
-    let channel = endpoint.connect_with_connector(Once(Some(io))).await;
-    channel.map_err(|error| End::of_transport(&error))
+    endpoint.connect_with_connector(Once(Some(io))).await
 }
 
 impl End {
