@@ -21,6 +21,7 @@ mod reload;
 mod retries;
 mod rig;
 mod seed;
+mod spans;
 mod streams;
 mod tcp_proxy;
 mod tls;

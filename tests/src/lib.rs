@@ -8,6 +8,7 @@ pub mod backend;
 pub mod binaries;
 pub mod client;
 pub mod clock;
+pub mod collector;
 pub mod h2_backend;
 pub mod h2_client;
 pub mod h2_frames;

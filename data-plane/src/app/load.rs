@@ -18,6 +18,7 @@ use crate::config::extension::ExtensionParser;
 use crate::config::resource::{self, Decoded, Notes, Origin, ParseCx, UnknownFields};
 use crate::config::support;
 use crate::config::tls::{STATIC_SECRET, Secrets};
+use crate::config::tracing::OpenTelemetryConfig;
 use crate::http::filter;
 use crate::telemetry::access_log::Operators;
 
@@ -185,6 +186,7 @@ pub fn static_cx() -> ParseCx<'static> {
         sources: &Machine,
         secrets: Secrets::none(),
         bind: None,
+        tracer: None,
         origin: Origin::Static,
         unknown_fields: UnknownFields::Count,
         policy: policy(),
@@ -197,8 +199,9 @@ pub fn dynamic_cx<'a>(
     unknown_fields: UnknownFields,
     secrets: &'a Secrets,
     bind: Option<&'a Arc<BindConfig>>,
+    tracer: Option<&'a Arc<OpenTelemetryConfig>>,
 ) -> ParseCx<'a> {
-    ParseCx { origin: Origin::Dynamic, unknown_fields, secrets, bind, ..static_cx() }
+    ParseCx { origin: Origin::Dynamic, unknown_fields, secrets, bind, tracer, ..static_cx() }
 }
 
 /// What this build, with all its filters, says of a resource that others are to get: what a
@@ -219,7 +222,7 @@ pub struct Judgement {
 #[must_use]
 pub fn judge(type_url: &str, bytes: &[u8]) -> Judgement {
     static EVERYTHING: LazyLock<Policy> = LazyLock::new(Policy::everything);
-    let cx = dynamic_cx(UnknownFields::Count, Secrets::none(), None);
+    let cx = dynamic_cx(UnknownFields::Count, Secrets::none(), None, None);
     let cx = ParseCx { sources: &NoSources, ..cx };
     let mut found = objections(type_url, bytes, &cx);
     if found.iter().any(is_unsupported) {

@@ -87,6 +87,7 @@ pub async fn start(loaded: Loaded, setup: Setup) -> Result<Running, StartError> 
         registry: registry.clone(),
         metrics: Arc::clone(&metrics),
         logs: logs.clone(),
+        runtime: Arc::new(FlatRuntime::new(&loaded.config.runtime)),
     });
     let snapshot = Snapshot::new(registry.clone(), manager_cx);
     let listeners = Listeners::new(workers);
@@ -192,6 +193,7 @@ fn shared(
         local: LocalInfo {
             service_cluster: value(&node.cluster),
             service_node: value(&node.id),
+            zone: Arc::clone(&node.locality.zone),
             address: own_address(),
         },
         metrics: Arc::clone(metrics),
@@ -253,9 +255,10 @@ fn subscriptions(
     let unknown = setup.unknown_dynamic_fields;
     let metrics = Arc::clone(metrics);
     let (secrets, bind) = (Arc::clone(&loaded.config.secrets), loaded.config.bind.clone());
+    let tracer = loaded.config.tracer.clone();
     let decode = xds::decoder(
         move |type_url, bytes| {
-            let cx = dynamic_cx(unknown, &secrets, bind.as_ref());
+            let cx = dynamic_cx(unknown, &secrets, bind.as_ref(), tracer.as_ref());
             addresses::bindable(resource::decode(type_url, bytes, &cx), &held)
         },
         move |_, _, notes| {

@@ -28,6 +28,7 @@ pub mod source;
 pub mod support;
 pub mod tcp_proxy;
 pub mod tls;
+pub mod tracing;
 pub mod value_matcher;
 pub mod verdict;
 

@@ -21,6 +21,7 @@ use super::format::{AnyFormat, FormatCheck};
 use super::listener::{self, ListenerConfig};
 use super::route::{self, RouteConfig};
 use super::tls::Secrets;
+use super::tracing::OpenTelemetryConfig;
 use super::verdict::{self, Verdict};
 use crate::base::bind::BindConfig;
 
@@ -46,6 +47,8 @@ pub struct ParseCx<'a> {
     pub secrets: &'a Secrets,
     /// Where connections come from, unless a cluster says it.
     pub bind: Option<&'a Arc<BindConfig>>,
+    /// The bootstrap's tracer, for managers that name none.
+    pub tracer: Option<&'a Arc<OpenTelemetryConfig>>,
     /// Where the resource comes from.
     pub origin: Origin,
     /// What to do with fields that the descriptors do not know.
@@ -156,6 +159,7 @@ impl ParseCx<'static> {
             sources: &NoSources,
             secrets: Secrets::none(),
             bind: None,
+            tracer: None,
             origin: Origin::Static,
             unknown_fields: UnknownFields::Count,
             policy: super::support::bare_policy(),

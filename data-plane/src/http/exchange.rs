@@ -19,6 +19,7 @@ use crate::http::conn::ConnInfo;
 use crate::http::headers::ClientFacts;
 use crate::http::manager::Manager;
 use crate::http::metadata::DynamicMetadata;
+use crate::http::span::SpanState;
 use crate::http::trace::TraceIds;
 use crate::http::view::View;
 use crate::http::worker::Worker;
@@ -55,6 +56,8 @@ pub struct Exchange {
     pub error_type: Option<ErrorType>,
     /// Trace ids; `None` where `gomesh.trace_headers` is off.
     pub trace: Option<TraceIds>,
+    /// Its span.
+    pub span: SpanState,
     /// What filters told those after them.
     pub metadata: DynamicMetadata,
     /// The upstream's side.

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -27,6 +28,8 @@ pub struct LocalInfo {
     pub service_cluster: HeaderValue,
     /// `node.id`.
     pub service_node: HeaderValue,
+    /// `node.locality.zone`.
+    pub zone: Arc<str>,
     /// Address of this machine, used where the peer's is a loopback address.
     pub address: IpAddr,
 }

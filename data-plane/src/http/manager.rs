@@ -17,8 +17,9 @@ use crate::http::exchange::{Exchange, Keep};
 use crate::http::filter::FilterCx;
 use crate::http::log_filter::LogFilter;
 use crate::http::reply::{LocalReply, ReplyFor};
+use crate::http::span::{Traced, Tracing};
 use crate::http::view::{View, ViewCell};
-use crate::route::mutation;
+use crate::route::{RuntimeKeys, mutation};
 use crate::telemetry::access_log::{Format, LogType, Logs};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::stats::{Group, HttpStat, ListenerHttpStat, Registry, RouterStat, Scope};
@@ -45,6 +46,8 @@ pub struct ManagerCx {
     pub metrics: Arc<Metrics>,
     /// The sinks of access logs.
     pub logs: Logs,
+    /// The runtime layers, flattened.
+    pub runtime: Arc<dyn RuntimeKeys + Send>,
 }
 
 /// A connection manager.
@@ -60,6 +63,8 @@ pub struct Manager {
     pub access_logs: Vec<AccessLog>,
     /// Whether logs want response headers.
     pub keeps: Keep,
+    /// Spans of its requests; a box, since most managers make none.
+    pub tracing: Option<Box<Tracing>>,
     /// `per_connection_buffer_limit_bytes` of its listener.
     pub buffer_limit: u32,
     replies: Replies,
@@ -122,10 +127,16 @@ impl Manager {
         let access_logs: Vec<_> =
             config.access_log.iter().filter_map(|log| AccessLog::open(log, &cx.logs)).collect();
         let mappers = &config.local_reply.mappers;
+        let cell = Arc::new(ViewCell::new(Arc::new(view(chains))));
+        let tracing = config.tracing.as_ref().map(|tracing| {
+            let traced = Traced { config: tracing, stat_prefix: prefix, cell: &cell };
+            Box::new(Tracing::new(&traced, listener.traffic_direction, cx))
+        });
         Self {
             config: Arc::clone(config),
             stats,
-            cell: Arc::new(ViewCell::new(Arc::new(view(chains)))),
+            cell,
+            tracing,
             keeps: if access_logs.is_empty() { Keep::Nothing } else { Keep::Headers },
             access_logs,
             buffer_limit: listener.per_connection_buffer_limit_bytes,

@@ -28,6 +28,7 @@ pub mod request_id;
 pub mod router;
 pub mod routes;
 pub mod serve;
+pub mod span;
 pub mod timer;
 pub mod trace;
 pub mod view;

@@ -94,6 +94,10 @@ names! {
     X_FORWARDED_PROTO = "x-forwarded-proto";
     /// The request's id.
     X_REQUEST_ID = "x-request-id";
+    /// What tracing systems add to `traceparent`.
+    TRACESTATE = "tracestate";
+    /// A client's own id, which asks for a trace.
+    X_CLIENT_TRACE_ID = "x-client-trace-id";
     /// Our trace id.
     X_TRACE_ID = "x-trace-id";
 }

@@ -11,7 +11,7 @@ use crate::http::names::X_REQUEST_ID;
 use crate::http::trace::hex;
 
 /// Place of the version digit, which Envoy uses for its trace decision.
-const DECISION: usize = 14;
+pub(super) const DECISION: usize = 14;
 
 /// Where a request comes from, as far as its id is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

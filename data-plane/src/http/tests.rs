@@ -71,6 +71,7 @@ impl Rig {
             registry: registry.clone(),
             metrics: Arc::clone(&metrics),
             logs: logs.clone(),
+            runtime: Arc::new(NoRuntime),
         });
         let mut snapshot = Snapshot::new(registry.clone(), manager_cx);
         let mut effects = Vec::new();
@@ -93,6 +94,7 @@ impl Rig {
             local: LocalInfo {
                 service_cluster: HeaderValue::from_static("c1"),
                 service_node: HeaderValue::from_static("n1"),
+                zone: "z1".into(),
                 address: [192, 0, 2, 2].into(),
             },
             no_service: metrics.service("none"),

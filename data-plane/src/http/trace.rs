@@ -26,6 +26,8 @@ pub enum TraceStart {
     On,
     /// It is not.
     Off,
+    /// Spans of ours say what the header is (`HttpConnectionManager.tracing`).
+    Spans,
 }
 
 /// Takes the ids that a request brings, makes what is missing and writes what goes upstream.
@@ -51,7 +53,7 @@ pub fn assign(
     if given.is_none() {
         headers.insert(X_TRACE_ID, trace_id.clone());
     }
-    if parent.is_none() {
+    if parent.is_none() && start != TraceStart::Spans {
         if brought {
             headers.remove(TRACEPARENT);
         }
@@ -142,7 +144,7 @@ pub(crate) fn hex<const N: usize>(bytes: &[u8]) -> [u8; N] {
     out
 }
 
-fn text_value(text: &[u8]) -> HeaderValue {
+pub(super) fn text_value(text: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
 }
 

@@ -50,6 +50,7 @@ impl Rig {
             local: LocalInfo {
                 service_cluster: HeaderValue::from_static("c"),
                 service_node: HeaderValue::from_static("n"),
+                zone: "z1".into(),
                 address: [127, 0, 0, 1].into(),
             },
             no_service: metrics.service("none"),
@@ -69,7 +70,12 @@ impl Rig {
             });
             spawn_worker(format!("worker_{index}"), Arc::clone(&global), make).unwrap()
         };
-        let manager_cx = Arc::new(ManagerCx { registry: registry.clone(), metrics, logs });
+        let manager_cx = Arc::new(ManagerCx {
+            registry: registry.clone(),
+            metrics,
+            logs,
+            runtime: Arc::new(NoRuntime),
+        });
         Self {
             listeners: Listeners::new((0..WORKERS).map(worker).collect()),
             snapshot: Snapshot::new(registry, manager_cx),

@@ -7,6 +7,7 @@ use crate::app::load;
 use crate::config::cluster::ClusterConfig;
 use crate::config::listener::ListenerConfig;
 use crate::config::route::RouteConfig;
+use crate::route::NoRuntime;
 use crate::telemetry::WorkerId;
 use crate::telemetry::access_log::{LogOptions, Logs};
 use crate::telemetry::metrics::{BuildInfo, Metrics};
@@ -23,7 +24,12 @@ impl Rig {
         let metrics = Arc::new(Metrics::new(1, BuildInfo { version: "0", revision: "0" }));
         let group = registry.group(Scope::plain("filesystem."));
         let logs = Logs::new(1, LogOptions::default(), group);
-        let cx = Arc::new(ManagerCx { registry: registry.clone(), metrics, logs });
+        let cx = Arc::new(ManagerCx {
+            registry: registry.clone(),
+            metrics,
+            logs,
+            runtime: Arc::new(NoRuntime),
+        });
         Self { snapshot: Snapshot::new(registry, cx), effects: Vec::new() }
     }
 

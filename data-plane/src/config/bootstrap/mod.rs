@@ -23,6 +23,7 @@ use super::metadata::Metadata;
 use super::resource::Accepted;
 use super::source::{ApiSource, ConfigSource};
 use super::tls::Secrets;
+use super::tracing::OpenTelemetryConfig;
 use crate::base::bind::BindConfig;
 use crate::base::names::ClusterName;
 use crate::base::pattern::StringMatcher;
@@ -34,6 +35,8 @@ pub use check::check;
 pub struct BootstrapConfig {
     /// Where connections come from, unless a cluster says it.
     pub bind: Option<Arc<BindConfig>>,
+    /// The tracer of managers that name none (`tracing.http`).
+    pub tracer: Option<Arc<OpenTelemetryConfig>>,
     /// Who this proxy is.
     pub node: NodeConfig,
     /// The admin interface; `None` has none.
@@ -167,6 +170,7 @@ impl BootstrapConfig {
     #[must_use]
     pub fn empty() -> Self {
         Self {
+            tracer: None,
             bind: None,
             node: NodeConfig::default(),
             admin: None,

@@ -9,6 +9,7 @@ use proto::envoy::config::bootstrap::v3::bootstrap::{
     DynamicResources as PbDynamic, StaticResources,
 };
 use proto::envoy::config::core::v3 as core;
+use proto::envoy::config::trace::v3 as trace;
 use proto::prost::{Message, Name};
 
 use super::{AdminConfig, BootstrapConfig, DynamicResources, NodeConfig, overload, runtime, stats};
@@ -21,6 +22,7 @@ use crate::config::resource::{Accepted, CLUSTER, LISTENER, Notes, ParseCx, Raw};
 use crate::config::route::match_rules::parse_string_matcher;
 use crate::config::source::ApiUse;
 use crate::config::tls::Secrets;
+use crate::config::tracing::{self, OpenTelemetryConfig};
 use crate::config::{
     access_log, address, cluster, endpoint, extension, field, format, listener, source, verdict,
 };
@@ -44,6 +46,7 @@ pub fn decode(
 ///
 /// # Errors
 /// As for [`decode`].
+#[expect(deprecated, reason = "tracing is still written")]
 pub fn parse(bootstrap: pb::Bootstrap, cx: &ParseCx<'_>) -> Result<BootstrapConfig, Problems> {
     let mut all = Collector::default();
     all.keep(refuse_unbuilt(&bootstrap));
@@ -59,7 +62,8 @@ pub fn parse(bootstrap: pb::Bootstrap, cx: &ParseCx<'_>) -> Result<BootstrapConf
     let bind = manager.upstream_bind_config.map(cluster::bind::parse).transpose();
     let bind = all.keep(bind.at("upstream_bind_config").at("cluster_manager"));
     let bind = bind.flatten().map(Arc::new);
-    let cx = &ParseCx { bind: bind.as_ref(), ..*cx };
+    let tracer = all.keep(parse_tracer(bootstrap.tracing, cx)).flatten();
+    let cx = &ParseCx { bind: bind.as_ref(), tracer: tracer.as_ref(), ..*cx };
     let resources = bootstrap.static_resources.unwrap_or_default();
     let resources = all.keep(parse_static(resources, cx).at("static_resources"));
     let dynamic = parse_dynamic(bootstrap.dynamic_resources.unwrap_or_default());
@@ -82,6 +86,7 @@ pub fn parse(bootstrap: pb::Bootstrap, cx: &ParseCx<'_>) -> Result<BootstrapConf
         let overload = overload::with_runtime(overload?, &runtime);
         Some(BootstrapConfig {
             bind,
+            tracer,
             node: node?,
             admin: admin?,
             listeners,
@@ -102,6 +107,15 @@ pub fn parse(bootstrap: pb::Bootstrap, cx: &ParseCx<'_>) -> Result<BootstrapConf
     };
     // The collector was clean, so every part is there.
     build().ok_or_else(|| Reason::Missing.into())
+}
+
+fn parse_tracer(
+    tracing: Option<trace::Tracing>,
+    cx: &ParseCx<'_>,
+) -> Result<Option<Arc<OpenTelemetryConfig>>, Problems> {
+    let provider = tracing.and_then(|tracing| tracing.http);
+    let parsed = provider.map(|provider| tracing::parse::parse_provider(provider, cx));
+    parsed.transpose().at("http").at("tracing")
 }
 
 fn parse_log_format(format: LogFormat) -> Result<FormatShape, Problems> {

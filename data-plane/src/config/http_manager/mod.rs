@@ -24,6 +24,7 @@ use super::header_mutation::HeaderValueOption;
 use super::http_protocol::{CommonHttpOptions, Http1Options, Http2Options};
 use super::route::RouteConfig;
 use super::source::ConfigSource;
+use super::tracing::TracingConfig;
 use crate::base::names::RouteConfigName;
 
 /// Everything about one connection manager.
@@ -67,6 +68,8 @@ pub struct HttpManagerConfig {
     pub stream_error_on_invalid_http_message: bool,
     /// Bodies, statuses and headers of local replies.
     pub local_reply: LocalReplyConfig,
+    /// Spans; `None` traces nothing.
+    pub tracing: Option<Arc<TracingConfig>>,
     /// `proxy-status` on responses; `None` adds none.
     pub proxy_status: Option<ProxyStatusConfig>,
 }

@@ -21,6 +21,7 @@ use super::{
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::http_protocol::{StreamErrors, parse_common, parse_http1, parse_http2};
 use crate::config::resource::ParseCx;
+use crate::config::tracing::parse as tracing;
 use crate::config::{access_log, field, route, source};
 
 const REQUEST_HEADERS_KB_DEFAULT: u32 = 60;
@@ -64,6 +65,8 @@ pub fn parse(
     let normalization = all.keep(parse_normalization(&hcm));
     let logs = std::mem::take(&mut hcm.access_log);
     let access_log = all.keep(access_log::parse::parse_all(logs, "access_log", cx));
+    let traced = hcm.tracing.take().map(|message| tracing::parse(message, cx));
+    let traced = all.keep(traced.transpose().at("tracing"));
     let local_reply = hcm.local_reply_config.take();
     let local_reply = all.keep(reply::parse(local_reply, cx).at("local_reply_config"));
     all.finish()?;
@@ -91,6 +94,7 @@ pub fn parse(
             proxy_100_continue: hcm.proxy_100_continue,
             stream_error_on_invalid_http_message: stream_error,
             local_reply: local_reply?,
+            tracing: traced?.map(Arc::new),
             proxy_status: hcm.proxy_status_config.map(reply::parse_proxy_status),
         })
     };

@@ -43,6 +43,7 @@ pub use retry::{BackOff, RateLimitedBackOff, ResetFormat, RetryNames, RetryOn, R
 use super::extension::FilterOverride;
 use super::header_mutation::HeaderValueOption;
 use super::metadata::Metadata;
+use super::tracing::{Decorator, RouteTracing};
 use crate::base::names::{ClusterName, RouteConfigName};
 
 /// A route table as it was configured.
@@ -282,6 +283,10 @@ pub struct RouteEntry {
     pub buffer_limit: BufferLimit,
     /// `metadata`.
     pub metadata: Metadata,
+    /// `tracing`; most routes leave it to the manager.
+    pub tracing: Option<Arc<RouteTracing>>,
+    /// `decorator`.
+    pub decorator: Option<Arc<Decorator>>,
 }
 
 /// `typed_per_filter_config` of one level, sorted by the filter's name in the chain.

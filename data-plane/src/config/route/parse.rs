@@ -20,6 +20,7 @@ use super::{
 };
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::resource::ParseCx;
+use crate::config::tracing::parse as tracing;
 use crate::config::{extension, field, header_mutation, metadata};
 
 /// Largest body of a direct response where `max_direct_response_body_size_bytes` is not set.
@@ -212,6 +213,8 @@ fn parse_route(route: pb::Route, scope: Scope<'_>) -> Result<RouteEntry, Problem
         scope.cx,
     ));
     let overrides = all.keep(parse_overrides(route.typed_per_filter_config, scope.cx));
+    let traced = route.tracing.map(|message| tracing::parse_route(message, scope.cx));
+    let traced = all.keep(traced.transpose().at("tracing"));
     all.finish()?;
     let (Some(matcher), Some(action)) = (matcher, action) else {
         return Err(Reason::Missing.into());
@@ -228,6 +231,8 @@ fn parse_route(route: pb::Route, scope: Scope<'_>) -> Result<RouteEntry, Problem
             body_bytes: route.request_body_buffer_limit.map(|value| value.value),
         },
         metadata: metadata::parse(route.metadata),
+        tracing: traced.flatten().map(Arc::new),
+        decorator: route.decorator.map(tracing::parse_decorator).map(Arc::new),
     })
 }
 

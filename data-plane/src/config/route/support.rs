@@ -70,8 +70,10 @@ pub const ROWS: &[PolicyRow<'static>] = &[
             "per_request_buffer_limit_bytes",
             "request_body_buffer_limit",
             "stat_prefix",
+            "decorator",
+            "tracing",
         ],
-        &["decorator", "tracing"],
+        &[],
     ),
     (
         "envoy.config.route.v3.RouteMatch",

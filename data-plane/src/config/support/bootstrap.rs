@@ -26,6 +26,7 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "bootstrap_extensions",
             "default_socket_interface",
             "listener_manager",
+            "tracing",
         ],
         &[
             "node_context_params",
@@ -36,7 +37,6 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "stats_eviction_interval",
             "watchdog",
             "watchdogs",
-            "tracing",
             "enable_dispatcher_stats",
             "stats_server_version_override",
             "inline_headers",

@@ -62,11 +62,12 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "strip_trailing_host_dot",
             "append_x_forwarded_port",
             "upgrade_configs",
+            "tracing",
             // State of a PROXY protocol, which no listener filter reads yet.
             "add_proxy_protocol_connection_state",
         ],
-        // Without a tracer nothing is exported; HTTP/3 needs a UDP listener, which is refused.
-        &["tracing", "http3_protocol_options"],
+        // HTTP/3 needs a UDP listener, which is refused.
+        &["http3_protocol_options"],
     ),
     (manager!("InternalAddressConfig"), &["unix_sockets", "cidr_ranges"], &[]),
     (manager!("SetCurrentClientCertDetails"), &["subject", "cert", "chain", "dns", "uri"], &[]),

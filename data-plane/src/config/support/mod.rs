@@ -34,6 +34,7 @@ fn rows() -> Vec<PolicyRow<'static>> {
         tls::ROWS,
         route_rows(),
         super::route::rate_limit::ROWS,
+        super::tracing::support::ROWS,
     ];
     parts.concat()
 }

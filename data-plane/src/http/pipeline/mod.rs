@@ -18,8 +18,10 @@ use crate::codec::{RequestHead, ResponseHead, Version};
 use crate::http::error::{ErrorKind, ProxyError, ResponseStage, Sent};
 use crate::http::exchange::Exchange;
 use crate::http::headers;
+use crate::http::manager::Manager;
 use crate::http::names::{X_ENVOY_FORCE_TRACE, X_REQUEST_ID};
 use crate::http::pump::{Expired, TunnelSide};
+use crate::http::span;
 use crate::telemetry::access_log::LogType;
 use crate::telemetry::flags::ResponseFlags;
 use crate::telemetry::stats::{HttpStat, ListenerHttpStat};
@@ -73,6 +75,11 @@ pub fn on_response(ex: &mut Exchange, request: &RequestHead, head: &mut Response
             ex.conn.close_after();
         }
     }
+}
+
+/// Its route is known, and whether there is a filter chain for it.
+pub fn routed(manager: &Manager, ex: &mut Exchange, head: &mut RequestHead, admitted: bool) {
+    span::begin(manager, ex, head, admitted);
 }
 
 /// Its route and filters are chosen, and no filter has seen it yet.

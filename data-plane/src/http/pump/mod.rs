@@ -326,7 +326,7 @@ impl RequestTask {
     fn expire<D: Downstream>(&mut self, expired: Expired, down: &mut D) {
         pipeline::expired(&mut self.ex, expired);
         if expired == Expired::Route {
-            self.router.timed_out(&self.ex);
+            self.router.timed_out(&mut self.ex);
         }
         self.abort_or_reply(expired.reply(self.ex.request_ended), down);
     }

@@ -92,6 +92,7 @@ impl RequestTask {
         ex.choose_route(head);
         let allowed = self.choose_chain();
         self.limit_age();
+        pipeline::routed(&manager, &mut self.ex, &mut self.head, allowed);
         pipeline::chosen(&mut self.ex, &self.head);
         if !allowed {
             self.refuse_upgrade(down);

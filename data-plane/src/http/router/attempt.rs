@@ -19,6 +19,7 @@ use crate::http::error::{ErrorKind, ProxyError, Sent};
 use crate::http::exchange::Exchange;
 use crate::http::pump::PART_BYTES;
 use crate::http::reply::ReplyFor;
+use crate::http::span;
 use crate::telemetry::stats::{ClusterStat, RouteStat};
 
 /// What an attempt came to, step by step.
@@ -351,6 +352,7 @@ impl Attempt {
         let now = clock::now();
         ex.times.upstream_head = Some(now);
         ex.details = "via_upstream".into();
+        span::answered(ex, head.status);
         let status = head.status.as_u16();
         count_response(&self.cluster, ex, status);
         let outcome = if status >= 500 { Answered::Error } else { Answered::Success };

@@ -29,9 +29,11 @@ use crate::http::exchange::Exchange;
 use crate::http::filter::RouterConfig;
 use crate::http::names as n;
 use crate::http::reply::LocalReply;
+use crate::http::span;
 use crate::route::{
     Decision, RedirectRequest, RouteRef, VirtualClusterRef, location, location_of_tls_redirect,
 };
+use crate::telemetry::flags::ResponseFlags;
 use crate::telemetry::stats::RouterStat;
 
 pub use attempt::TunnelEnd;
@@ -131,10 +133,9 @@ impl Router {
         let expected = self.limits.tell(head, per_try);
         headers::prepare(head, &host, expected, self.config, ex);
         ex.upstream.host = Some(Arc::clone(&host));
+        span::attempt(head, ex);
         self.request_over = head.ends;
-        if let Some(tries) = &mut self.tries {
-            tries.tried(&host);
-        }
+        self.tries.iter_mut().for_each(|tries| tries.tried(&host));
         let payload = payload(head, ex);
         let leasing = pool.lease(LeaseCx { priority, downstream: head.version, payload });
         let age = self.limits.attempt_age;
@@ -310,6 +311,7 @@ impl Router {
                     // No host was ever asked.
                     ex.upstream.host = None;
                 }
+                span::failed(ex, error.kind);
                 self.finish_attempt(Some(&error), ex);
                 UpstreamEvent::Failed(error)
             }
@@ -346,9 +348,10 @@ impl Router {
     }
 
     /// The route's timeout passed.
-    pub fn timed_out(&mut self, ex: &Exchange) {
+    pub fn timed_out(&mut self, ex: &mut Exchange) {
         self.tries = None;
         if let Some(attempt) = self.attempt.take() {
+            span::canceled(ex, ResponseFlags::NONE);
             attempt.timed_out(ex);
         }
     }
@@ -357,6 +360,7 @@ impl Router {
     pub fn cancel(&mut self, ex: &mut Exchange) {
         self.tries = None;
         let Some(attempt) = self.attempt.take() else { return };
+        span::canceled(ex, ResponseFlags::NONE);
         attempt.cancel(ex);
     }
 

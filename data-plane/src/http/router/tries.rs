@@ -24,6 +24,7 @@ use crate::codec::{BodyPart, RequestHead};
 use crate::http::exchange::Exchange;
 use crate::http::names as n;
 use crate::http::reply::LocalReply;
+use crate::http::span;
 use crate::route::RouteRef;
 use crate::telemetry::WorkerId;
 use crate::telemetry::flags::{ResponseFlags, details};
@@ -199,6 +200,7 @@ impl Router {
         headers::prepare_again(head, &host, left, tries.after_timeout, self.config, ex);
         tries.tried(&host);
         ex.upstream.host = Some(Arc::clone(&host));
+        span::attempt(head, ex);
         let payload = payload(head, ex);
         let leasing = pool.lease(LeaseCx { priority, downstream: head.version, payload });
         let age = self.limits.attempt_age;
@@ -238,8 +240,19 @@ impl Router {
         }
         if let Some(attempt) = self.attempt.take() {
             match outcome {
-                Outcome::Head(head) => attempt.discard(head, ex),
-                Outcome::Failed(error) => attempt.fail(error, ex),
+                Outcome::Head(head) => {
+                    span::answered(ex, head.status);
+                    if head.ends {
+                        span::over(ex);
+                    } else {
+                        span::canceled(ex, ResponseFlags::NONE);
+                    }
+                    attempt.discard(head, ex);
+                }
+                Outcome::Failed(error) => {
+                    span::failed(ex, error.kind);
+                    attempt.fail(error, ex);
+                }
                 _ => {}
             }
         }
@@ -293,6 +306,7 @@ impl Router {
         let again = !attempt.has_answered()
             && self.tries.as_mut().is_some_and(|tries| tries.decide(Tried::TimedOut, ex));
         attempt.try_timed_out(stat, again, ex);
+        span::canceled(ex, ResponseFlags::UPSTREAM_REQUEST_TIMEOUT);
         if again {
             return None;
         }

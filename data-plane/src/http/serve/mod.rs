@@ -32,6 +32,7 @@ use crate::http::manager::Manager;
 use crate::http::metadata::DynamicMetadata;
 use crate::http::pump::BoxedTask;
 use crate::http::reply::LocalReply;
+use crate::http::span::SpanState;
 use crate::http::timer::Timer;
 use crate::http::view::ViewCache;
 use crate::http::worker::Worker;
@@ -223,6 +224,7 @@ fn begin(head: Box<RequestHead>, cx: &ConnCx) -> BoxedTask {
         details: "".into(),
         error_type: None,
         trace: None,
+        span: SpanState::default(),
         metadata: DynamicMetadata::default(),
         upstream: Upstream::default(),
         response: Response { keep: cx.manager.manager.keeps, ..Response::default() },

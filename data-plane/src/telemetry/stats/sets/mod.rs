@@ -13,6 +13,7 @@ mod route;
 mod server;
 mod ssl;
 mod tcp;
+mod tracing;
 mod xds;
 
 pub use cluster::{ClusterStat, HealthCheckStat, OutlierStat};
@@ -31,4 +32,5 @@ pub use server::{
 };
 pub use ssl::SslStat;
 pub use tcp::TcpStat;
+pub use tracing::OpenTelemetryStat;
 pub use xds::{ControlPlaneStat, EdsStat, RdsStat, ReloadStat, SubscriptionStat};
