@@ -19,6 +19,7 @@ pub(crate) struct Places {
     pub(crate) other: SocketAddr,
     pub(crate) dead: SocketAddr,
     pub(crate) h2: SocketAddr,
+    pub(crate) collector: Option<SocketAddr>,
 }
 
 /// The text of a bootstrap; JSON is YAML.
@@ -28,8 +29,9 @@ pub(crate) fn text(family: &Family, places: &Places) -> String {
         cluster("other", Some(places.other)),
         cluster("dead", Some(places.dead)),
         cluster("empty", None),
-        h2_cluster(places.h2),
+        h2_cluster("h2", places.h2),
     ];
+    clusters.extend(places.collector.map(|at| h2_cluster("collector", at)));
     clusters.extend(family.clusters.iter().cloned());
     let runtime = if family.runtime.is_null() { json!({}) } else { family.runtime.clone() };
     let bootstrap = json!({
@@ -104,8 +106,8 @@ fn cluster(name: &str, at: Option<SocketAddr>) -> Value {
     })
 }
 
-fn h2_cluster(at: SocketAddr) -> Value {
-    let mut cluster = cluster("h2", Some(at));
+fn h2_cluster(name: &str, at: SocketAddr) -> Value {
+    let mut cluster = cluster(name, Some(at));
     cluster["typed_extension_protocol_options"] = json!({
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": type_url("upstreams.http.v3.HttpProtocolOptions"),

@@ -33,6 +33,9 @@ pub(crate) struct Family {
     /// Patterns of what may differ in texts.
     #[serde(default)]
     pub(crate) mask: Vec<String>,
+    /// Whether there is a collector of spans, behind the cluster `collector`.
+    #[serde(default)]
+    pub(crate) collects: bool,
     /// Counters are compared whose names match it.
     #[serde(default)]
     pub(crate) counters: Option<String>,
@@ -88,6 +91,9 @@ pub(crate) struct Case {
     /// Whether the proxy must end the connection by itself.
     #[serde(default)]
     pub(crate) eof: bool,
+    /// How many spans the collector gets.
+    #[serde(default)]
+    pub(crate) spans: usize,
     /// How many log lines there will be, where it is not one a response.
     #[serde(default)]
     pub(crate) logs: Option<usize>,

@@ -20,6 +20,7 @@ pub(crate) fn differences(
         ("response", of_texts(&envoy.responses, &ours.responses)),
         ("upstream", of_texts(&envoy.upstream, &ours.upstream)),
         ("log", of_texts(&envoy.log, &ours.log)),
+        ("spans", of_texts(&envoy.spans, &ours.spans)),
         ("counters", of_counters(&envoy.counters, &ours.counters)),
     ];
     let mut differences = Vec::new();

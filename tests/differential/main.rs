@@ -66,6 +66,8 @@ families!(
     router,
     routing,
     timeouts,
+    tracing,
+    tracing_egress,
     upgrades,
     upstream,
     virtual_clusters,

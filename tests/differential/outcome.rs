@@ -21,15 +21,20 @@ pub(crate) struct Outcome {
     pub(crate) upstream: Vec<String>,
     /// Lines of the access log.
     pub(crate) log: Vec<String>,
+    /// Spans, in no order of their own.
+    pub(crate) spans: Vec<String>,
     /// Counters that grew.
     pub(crate) counters: Stats,
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, texts) in
-            [("response", &self.responses), ("upstream", &self.upstream), ("log", &self.log)]
-        {
+        for (name, texts) in [
+            ("response", &self.responses),
+            ("upstream", &self.upstream),
+            ("log", &self.log),
+            ("span", &self.spans),
+        ] {
             for text in texts {
                 writeln!(f, "{name}: {text}")?;
             }
@@ -44,10 +49,12 @@ pub(crate) struct Mask {
 }
 
 impl Mask {
-    /// Ids and times, then `more`, then texts of this side alone.
+    /// Ids (but for the digit that says who is traced) and times, then `more`, then texts of this
+    /// side alone.
     pub(crate) fn new(more: &[String], own: Vec<(String, &str)>) -> Self {
-        let uuid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
-        let patterns = [(uuid, "<uuid>"), ("(?m)^(date|x-envoy-upstream-service-time): .*$", "$1")];
+        let uuid = "[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}";
+        let patterns =
+            [(uuid, "<uuid $1>"), ("(?m)^(date|x-envoy-upstream-service-time): .*$", "$1")];
         let fixed = patterns.map(|(pattern, by)| (pattern.to_owned(), by.to_owned()));
         let own = own.into_iter().map(|(text, by)| (regex::escape(&text), by.to_owned()));
         let more = more.iter().map(|pattern| (pattern.clone(), "<masked>".to_owned()));

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use regex::Regex;
 use tests::backend::{self, Backend, Reply};
 use tests::client::Connection;
+use tests::collector::{Collector, Span};
 use tests::h2_backend::H2Backend;
 use tests::message::Fields;
 use tests::proxy::{Kind, Proxy};
@@ -36,6 +37,7 @@ pub(crate) struct Side {
     other: Backend,
     /// Runs as long as the side does.
     _h2: H2Backend,
+    collector: Option<Collector>,
     places: Places,
     listener: SocketAddr,
     mask: Vec<String>,
@@ -52,12 +54,14 @@ pub(crate) struct Side {
 
 impl Side {
     pub(crate) fn start(kind: Kind, family: &Family) -> Self {
+        let collector = family.collects.then(Collector::start);
         let (backend, other, h2) = (Backend::start(), Backend::start(), H2Backend::start());
         let places = Places {
             backend: backend.address(),
             other: other.address(),
             dead: backend::dead_address(),
             h2: h2.address(),
+            collector: collector.as_ref().map(Collector::address),
         };
         let proxy = Proxy::start(kind, &bootstrap::text(family, &places));
         let listener = proxy.listener("main");
@@ -69,6 +73,7 @@ impl Side {
             backend,
             other,
             _h2: h2,
+            collector,
             places,
             listener,
             mask: family.mask.clone(),
@@ -97,6 +102,7 @@ impl Side {
             let seen = backend.take_seen();
             outcome.upstream.extend(seen.iter().map(|seen| outcome::seen(name, seen)));
         }
+        outcome.spans = self.spans(case);
         let after = stats::read(self.proxy.admin_address(), "");
         outcome.counters = stats::growth(&self.before, &after);
         let (counters, volatile) = (&self.counters, &self.volatile);
@@ -238,6 +244,20 @@ impl Side {
         lines
     }
 
+    /// The case's spans: all that came, even where fewer or more were expected.
+    fn spans(&self, case: &Case) -> Vec<String> {
+        let Some(collector) = &self.collector else { return Vec::new() };
+        let mut spans = collector.take();
+        let all = || {
+            spans.extend(collector.take());
+            (spans.len() >= case.spans).then_some(())
+        };
+        let _all = wait::within(Duration::from_secs(3), all);
+        let mut texts: Vec<_> = spans.iter().map(Span::to_string).collect();
+        texts.sort_unstable();
+        texts
+    }
+
     fn masked(&self, case: &Case, client: SocketAddr, mut outcome: Outcome) -> Outcome {
         let own = vec![
             (client.to_string(), "<client>"),
@@ -252,7 +272,8 @@ impl Side {
         ];
         let patterns = [self.mask.as_slice(), case.mask.as_slice()].concat();
         let mask = Mask::new(&patterns, own);
-        for texts in [&mut outcome.responses, &mut outcome.upstream, &mut outcome.log] {
+        let Outcome { responses, upstream, log, spans, .. } = &mut outcome;
+        for texts in [responses, upstream, log, spans] {
             texts.iter_mut().for_each(|text| *text = mask.apply(text));
         }
         outcome
