@@ -79,6 +79,12 @@ fn tcp_proxy() {
     tcp::run("tcp_proxy");
 }
 
+/// Who may connect: the same form.
+#[test]
+fn network_rbac() {
+    tcp::run("network_rbac");
+}
+
 /// Runs a family on both sides at once and compares case by case.
 fn run(name: &str) {
     let file = binaries::root().join(format!("tests/differential/cases/{name}.yaml"));

@@ -46,6 +46,12 @@ const MANNERS: [(&str, Manner); 5] = [
 struct Family {
     /// The format of access logs.
     format: String,
+    /// Whether the listener writes them, and not the proxy.
+    #[serde(default)]
+    listener_log: bool,
+    /// Numbers that are compared, where they are others.
+    #[serde(default)]
+    counters: Option<String>,
     /// Clusters beside those of the backends; `{{echo}}` stands for a port.
     clusters: Vec<Value>,
     cases: Vec<Case>,
@@ -57,6 +63,9 @@ struct Case {
     name: String,
     /// Fields of the TCP proxy beside prefix and log.
     proxy: Value,
+    /// Filters before the proxy.
+    #[serde(default)]
+    before: Vec<Value>,
     /// Fields of the listener beside address and chain.
     #[serde(default)]
     listener: Value,
@@ -154,7 +163,8 @@ impl Side {
             proxy,
             backends,
             dead,
-            counters: Regex::new(COUNTERS).expect("a valid pattern"),
+            counters: Regex::new(family.counters.as_deref().unwrap_or(COUNTERS))
+                .expect("a valid pattern"),
             volatile: Regex::new(VOLATILE).expect("a valid pattern"),
             log_lines: 0,
         }
@@ -271,10 +281,18 @@ fn repeated(text: &str) -> String {
 
 fn listener(case: &Case, family: &Family) -> Value {
     let mut fields = case.proxy.clone();
-    if fields["access_log"].is_null() {
-        fields["access_log"] = json!([setup::file_log(&family.format)]);
+    let log = json!([setup::file_log(&family.format)]);
+    if fields["access_log"].is_null() && !family.listener_log {
+        fields["access_log"] = log.clone();
     }
     let mut listener = setup::tcp_listener(&case.name, &fields);
+    if family.listener_log {
+        listener["access_log"] = log;
+    }
+    let filters = &mut listener["filter_chains"][0]["filters"];
+    let chain: Vec<&Value> =
+        case.before.iter().chain(filters.as_array().into_iter().flatten()).collect();
+    *filters = json!(chain);
     for (name, value) in case.listener.as_object().into_iter().flatten() {
         listener[name] = value.clone();
     }

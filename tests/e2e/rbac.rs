@@ -8,3 +8,8 @@ use tests::proxy::Kind;
 fn certificates_decide_who_may_do_what() {
     principals::decide_by_certificates(Kind::Ours);
 }
+
+#[test]
+fn certificates_decide_who_may_connect() {
+    principals::admit_by_certificates(Kind::Ours);
+}

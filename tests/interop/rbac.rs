@@ -12,3 +12,13 @@ fn envoy_decides_by_certificates() {
 fn our_data_plane_decides_by_certificates() {
     principals::decide_by_certificates(Kind::OursAsEnvoy);
 }
+
+#[test]
+fn envoy_admits_by_certificates() {
+    principals::admit_by_certificates(Kind::Envoy);
+}
+
+#[test]
+fn ours_as_envoy_admits_by_certificates() {
+    principals::admit_by_certificates(Kind::OursAsEnvoy);
+}

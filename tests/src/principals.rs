@@ -1,11 +1,14 @@
 //! Who may do what by RBAC in TLS, for any proxy: a scenario that `e2e` and `interop` share.
 
+use std::io::{Read as _, Write as _};
+
 use serde_json::{Value, json};
 
 use crate::backend::{self, Backend, Reply};
 use crate::proxy::{Kind, Proxy};
-use crate::setup;
+use crate::tcp_backend::{Manner, TcpBackend};
 use crate::tls::{Authority, Client, Identity, downstream};
+use crate::{setup, stats};
 
 const SPIFFE: &str = "spiffe://mesh.local/service/reviews";
 
@@ -56,6 +59,58 @@ pub fn decide_by_certificates(kind: Kind) {
             }
         }
     }
+}
+
+/// Who may connect at all, to the connection manager and to the TCP proxy: the network filter.
+///
+/// # Panics
+/// Where the proxy says something else.
+pub fn admit_by_certificates(kind: Kind) {
+    let authority = Authority::new("root");
+    let (ann, ben) =
+        (authority.issue("ann", &[], &[SPIFFE]), authority.issue("ben", &["ben.example"], &[]));
+    let own = authority.issue("edge", &["edge.example"], &[]);
+    let (web, echo) = (Backend::start(), TcpBackend::start(Manner::Echo));
+    web.always(Reply::ok("in"));
+    let name = json!({"authenticated": {"principal_name": {"exact": SPIFFE}}});
+    let policy = json!({"permissions": [{"any": true}], "principals": [name]});
+    let rbac = json!({"name": "envoy.filters.network.rbac", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC",
+        "stat_prefix": "net", "rules": {"policies": {"p": policy}},
+    }});
+    let socket = downstream(json!({"common_tls_context": {
+        "tls_certificates": [own.config()],
+        "validation_context": {"trusted_ca": {"inline_string": authority.pem}},
+    }}));
+    let mut listeners = [
+        setup::listener(Vec::new(), setup::routes()),
+        setup::tcp_listener("bytes", &json!({"cluster": "echo"})),
+    ];
+    for listener in &mut listeners {
+        let chain = &mut listener["filter_chains"][0];
+        chain["transport_socket"] = socket.clone();
+        let filters = chain["filters"].as_array_mut().expect("a chain has filters");
+        filters.insert(0, rbac.clone());
+    }
+    let clusters = [
+        setup::cluster("backend", web.address(), false),
+        setup::cluster("h2", backend::dead_address(), true),
+        setup::cluster("echo", echo.address(), false),
+    ];
+    let proxy = Proxy::start(kind, &setup::of(&listeners, &clusters));
+    for (identity, admitted) in [(Some(&ann), true), (Some(&ben), false), (None, false)] {
+        let client = Client { identity, ..Client::new(&authority, "edge.example") };
+        let answer = client.get(proxy.listener("main"), "/", "");
+        assert_eq!(answer.is_ok_and(|answer| answer.status() == 200), admitted);
+        let mut opened = client.open(proxy.listener("bytes")).expect("the handshake is done");
+        let mut heard = Vec::new();
+        // Whoever is turned away may see that in either.
+        let _ = opened.raw().write_all(b"hello");
+        let _ = opened.raw().take(5).read_to_end(&mut heard);
+        assert_eq!(heard == b"hello", admitted, "{heard:?}");
+    }
+    let counted = |name: &str| stats::one(proxy.admin_address(), &format!("net.rbac.{name}"));
+    assert_eq!((counted("allowed"), counted("denied")), (2, 4));
 }
 
 fn bootstrap(own: &Identity, clients: &Authority, inspected: bool, backend: &Backend) -> String {

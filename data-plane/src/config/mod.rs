@@ -22,6 +22,7 @@ pub mod http_protocol;
 pub mod listener;
 pub mod metadata;
 pub mod path_template;
+pub mod rbac;
 pub mod resource;
 pub mod route;
 pub mod source;

@@ -19,6 +19,13 @@ impl TlsFacts {
             config.forward_client_cert,
             ForwardClientCert::AppendForward | ForwardClientCert::SanitizeSet
         );
+        let forwarded = if told { value(tls, config) } else { None };
+        Self { forwarded, ..Self::of(tls) }
+    }
+
+    /// What is known without a manager.
+    #[must_use]
+    pub fn of(tls: &TlsInfo) -> Self {
         Self {
             alpn: match tls.alpn.as_slice() {
                 b"h2" => Some(Version::Http2),
@@ -28,7 +35,7 @@ impl TlsFacts {
             },
             client_certificate: tls.peer.first().cloned(),
             names: OnceCell::new(),
-            forwarded: if told { value(tls, config) } else { None },
+            forwarded: None,
         }
     }
 

@@ -23,6 +23,7 @@ use crate::http::conn::{ConnInfo, Peer, Transport};
 use crate::http::drain::{DrainLevel, Member};
 use crate::http::worker::Worker;
 use crate::snapshot::ListenerSpec;
+use crate::tcp::NetworkRbac;
 use crate::telemetry::WorkerId;
 use crate::telemetry::stats::{ListenerStat, TlsInspectorStat};
 use crate::tls::peer::TlsInfo;
@@ -129,6 +130,10 @@ impl Accepted {
     async fn serve_plain<I: Io + 'static>(self, io: I, bytes: BytesMut, terminal: Terminal) {
         let (worker, drain) = (Rc::clone(&self.worker), self.local.drain.join());
         let info = Rc::new(self.info(Transport::Plain));
+        if let Some(denied) = self.deny(&info, &drain).await {
+            self.over(Ended { termination: Some(&denied), ..Ended::of(&info) });
+            return;
+        }
         terminal.serve(io, bytes, worker, Rc::clone(&info), drain).await;
         self.over(Ended::of(&info));
     }
@@ -149,8 +154,12 @@ impl Accepted {
         let stats = &self.local.spec.stats;
         match within(until, &drain, handshake).await {
             Within::Done(Some((stream, tls))) => {
-                info.tls = terminal.tls_facts(&tls);
+                info.tls = terminal.tls_facts(&tls, !self.access().is_empty());
                 let (worker, info) = (Rc::clone(&self.worker), Rc::new(info));
+                if let Some(denied) = self.deny(&info, &drain).await {
+                    self.over(Ended { termination: Some(&denied), ..Ended::of(&info) });
+                    return;
+                }
                 terminal.serve(stream, BytesMut::new(), worker, Rc::clone(&info), drain).await;
                 self.over(Ended::of(&info));
                 return;
@@ -163,6 +172,22 @@ impl Accepted {
             Within::Done(None) | Within::Drained => {}
         }
         self.over(Ended { termination, ..Ended::of(&info) });
+    }
+
+    /// The filters of its chain that let connections through.
+    fn access(&self) -> &[NetworkRbac] {
+        let chain = self.place.and_then(|place| self.local.spec.chains().nth(place));
+        chain.map_or(&[], |chain| &chain.access)
+    }
+
+    /// How logs tell that it may not be served, if it may not. A delay passes before.
+    async fn deny(&self, info: &ConnInfo, drain: &Member) -> Option<String> {
+        let mut judged = self.access().iter().map(|rbac| rbac.admit(info, &self.worker));
+        let denied = judged.find_map(Result::err)?;
+        if let Some(delay) = denied.delay {
+            within(clock::now() + delay, drain, std::future::pending::<()>()).await;
+        }
+        Some(denied.details)
     }
 
     /// Looks at the first bytes, as Envoy's `tls_inspector` does, before a chain is chosen.

@@ -19,7 +19,7 @@ pub(super) struct Ended<'a> {
     /// `%RESPONSE_CODE_DETAILS%`.
     pub(super) details: Option<&'static str>,
     /// `%CONNECTION_TERMINATION_DETAILS%`.
-    pub(super) termination: Option<&'static str>,
+    pub(super) termination: Option<&'a str>,
     /// `%RESPONSE_FLAGS%`.
     pub(super) flags: ResponseFlags,
 }

@@ -1,8 +1,8 @@
 //! What ends a filter chain, on one worker: the one place that knows every kind of it.
 //!
 //! A connection comes here with its transport made, and with nothing of the client's looked at but
-//! a ClientHello. Network filters that let connections through, or not, belong before
-//! [`Terminal::serve`]: what they need is all there.
+//! a ClientHello. Network filters that let connections through, or not, were asked before
+//! [`Terminal::serve`].
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,10 +39,10 @@ impl Terminal {
         }
     }
 
-    /// What it wants to know of a TLS connection.
-    pub(super) fn tls_facts(&self, tls: &TlsInfo) -> Option<Box<TlsFacts>> {
+    /// What it wants to know of a TLS connection, and what `judged` ones are judged by.
+    pub(super) fn tls_facts(&self, tls: &TlsInfo, judged: bool) -> Option<Box<TlsFacts>> {
         match self {
-            Self::Close | Self::Tcp(_) => None,
+            Self::Close | Self::Tcp(_) => judged.then(|| Box::new(TlsFacts::of(tls))),
             Self::Http(http) => Some(Box::new(TlsFacts::new(tls, &http.manager.config.client))),
         }
     }

@@ -13,7 +13,7 @@ use crate::http::access_log::AccessLog;
 use crate::http::manager::Manager;
 use crate::http::routes::Routes;
 use crate::http::view::View;
-use crate::tcp::TcpProxy;
+use crate::tcp::{NetworkRbac, TcpProxy};
 use crate::telemetry::stats::Scope;
 use crate::tls::server::Server;
 
@@ -189,6 +189,11 @@ impl Snapshot {
             handshake_timeout: config
                 .transport_socket_connect_timeout
                 .unwrap_or(HANDSHAKE_TIMEOUT_DEFAULT),
+            access: config
+                .access
+                .iter()
+                .map(|rbac| NetworkRbac::build(rbac, &self.registry))
+                .collect(),
             handler: match &config.filters {
                 NetworkFilters::Close => Handler::Close,
                 NetworkFilters::Http(config) => {

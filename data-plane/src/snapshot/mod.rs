@@ -26,7 +26,7 @@ use crate::http::access_log::AccessLog;
 use crate::http::manager::{Manager, ManagerCx};
 use crate::http::routes::Routes;
 use crate::http::view::Retired;
-use crate::tcp::TcpProxy;
+use crate::tcp::{NetworkRbac, TcpProxy};
 use crate::telemetry::stats::{Group, ListenerStat, Registry, TlsInspectorStat};
 use crate::tls::server::Server;
 
@@ -62,6 +62,8 @@ pub struct ChainSpec {
     pub tls: Option<Arc<Server>>,
     /// How long the handshake may take.
     pub handshake_timeout: Duration,
+    /// Who of them may be served; all must agree.
+    pub access: Vec<NetworkRbac>,
     /// What is done with them.
     pub handler: Handler,
 }

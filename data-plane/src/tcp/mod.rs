@@ -8,6 +8,7 @@
 
 mod end;
 mod pump;
+mod rbac;
 mod record;
 mod serve;
 
@@ -22,6 +23,7 @@ use crate::http::view::Retired;
 use crate::telemetry::access_log::Logs;
 use crate::telemetry::stats::{Group, Registry, Scope, TcpStat};
 
+pub use rbac::{Denied, NetworkRbac};
 pub use serve::{ConnCx, serve};
 
 /// A TCP proxy.

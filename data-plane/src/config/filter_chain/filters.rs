@@ -1,7 +1,7 @@
 //! The network filters that exist, and what a list of them amounts to.
 //!
-//! One line in [`FILTERS`] a filter. Each of them now ends a chain; one that passes on what it lets
-//! through gets a place of its own in [`NetworkFilters`], and its line here.
+//! A filter that ends a chain is a line in [`TERMINAL`]. One that only lets connections through, or
+//! not, is an arm of [`parse_filter`] and has a place of its own in the chain.
 
 use std::sync::Arc;
 
@@ -11,8 +11,9 @@ use proto::envoy::config::listener::v3::filter::ConfigType;
 use super::NetworkFilters;
 use crate::config::error::{At, Problems, Reason};
 use crate::config::extension::{self, Body};
+use crate::config::rbac::network::NetworkRbacConfig;
 use crate::config::resource::ParseCx;
-use crate::config::{field, http_manager, tcp_proxy};
+use crate::config::{field, http_manager, rbac, tcp_proxy};
 
 /// Full name of the connection manager's message.
 pub(in crate::config) const HTTP_MANAGER: &str =
@@ -28,7 +29,7 @@ struct Terminal {
     parse: fn(&[u8], &ParseCx<'_>) -> Result<NetworkFilters, Problems>,
 }
 
-const FILTERS: [Terminal; 2] = [
+const TERMINAL: [Terminal; 2] = [
     Terminal {
         message: HTTP_MANAGER,
         title: "the connection manager",
@@ -47,28 +48,51 @@ const FILTERS: [Terminal; 2] = [
     },
 ];
 
-/// The filters of a chain; paths begin at the chain.
+/// The network RBAC filter's message.
+const RBAC: &str = "envoy.extensions.filters.network.rbac.v3.RBAC";
+
+/// One filter of a chain.
+enum Parsed {
+    /// It lets connections through.
+    Access(Arc<NetworkRbacConfig>),
+    /// It ends the chain.
+    Terminal(&'static Terminal, NetworkFilters),
+}
+
+/// The filters of a chain: those that let connections through, and the one that ends it. Paths
+/// begin at the chain.
 pub(super) fn parse(
     filters: Vec<pb::Filter>,
     cx: &ParseCx<'_>,
-) -> Result<NetworkFilters, Problems> {
-    let count = filters.len();
+) -> Result<(Vec<Arc<NetworkRbacConfig>>, NetworkFilters), Problems> {
+    let (count, mut access) = (filters.len(), Vec::new());
     let mut chain = NetworkFilters::Close;
     for (i, filter) in filters.into_iter().enumerate() {
-        let (kind, parsed) = parse_filter(filter, cx).at_index("filters", i)?;
-        if i + 1 < count {
-            let text = format!("{} is a terminal filter and must be the last one", kind.title);
-            return Err(Reason::Rule(text).into()).at_index("filters", i);
-        }
-        chain = parsed;
+        let last = i + 1 == count;
+        let text = match (parse_filter(filter, cx).at_index("filters", i)?, last) {
+            (Parsed::Access(config), false) => {
+                access.push(config);
+                continue;
+            }
+            (Parsed::Terminal(_, parsed), true) => {
+                chain = parsed;
+                continue;
+            }
+            (Parsed::Access(_), true) => {
+                "the last filter must be a terminal one, such as the connection manager or the \
+                 TCP proxy"
+                    .to_owned()
+            }
+            (Parsed::Terminal(kind, _), false) => {
+                format!("{} is a terminal filter and must be the last one", kind.title)
+            }
+        };
+        return Err(Reason::Rule(text).into()).at_index("filters", i);
     }
-    Ok(chain)
+    Ok((access, chain))
 }
 
-fn parse_filter(
-    filter: pb::Filter,
-    cx: &ParseCx<'_>,
-) -> Result<(&'static Terminal, NetworkFilters), Problems> {
+fn parse_filter(filter: pb::Filter, cx: &ParseCx<'_>) -> Result<Parsed, Problems> {
     let any = match filter.config_type {
         Some(ConfigType::TypedConfig(any)) => any,
         Some(ConfigType::ConfigDiscovery(_)) => {
@@ -78,11 +102,15 @@ fn parse_filter(
         None => return Err(extension::unknown("network filter", &filter.name, "").into()),
     };
     let opened = extension::open_checked(&any, cx).at("typed_config")?;
-    let kind = FILTERS.iter().find(|kind| kind.message == opened.message);
-    match (kind, opened.body) {
-        (Some(kind), Body::Message(bytes)) => {
-            Ok((kind, (kind.parse)(&bytes, cx).at("typed_config")?))
-        }
-        _ => Err(extension::unknown("network filter", &filter.name, &opened.message).into()),
+    let unknown = || extension::unknown("network filter", &filter.name, &opened.message).into();
+    let Body::Message(bytes) = &opened.body else { return Err(unknown()) };
+    if opened.message == RBAC {
+        let message = extension::decode(bytes).at("typed_config")?;
+        let config = rbac::network::parse(message, cx).at("typed_config")?;
+        return Ok(Parsed::Access(Arc::new(config)));
     }
+    let Some(kind) = TERMINAL.iter().find(|kind| kind.message == opened.message) else {
+        return Err(unknown());
+    };
+    Ok(Parsed::Terminal(kind, (kind.parse)(bytes, cx).at("typed_config")?))
 }

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use super::http_manager::HttpManagerConfig;
 use super::metadata::Metadata;
+use super::rbac::network::NetworkRbacConfig;
 use super::tcp_proxy::TcpProxyConfig;
 use super::tls::DownstreamTls;
 
@@ -27,13 +28,15 @@ pub struct FilterChainConfig {
     pub transport: DownstreamTransport,
     /// How long the handshake of the transport may take; `None` (0, the default): for ever.
     pub transport_socket_connect_timeout: Option<Duration>,
+    /// Which connections may be served; all of them must agree.
+    pub access: Vec<Arc<NetworkRbacConfig>>,
     /// What is done with the connection.
     pub filters: NetworkFilters,
     /// `metadata`.
     pub metadata: Metadata,
 }
 
-/// The network filters of a chain, as the one thing that they amount to.
+/// The filter that ends a chain, as the one thing that it amounts to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NetworkFilters {
     /// No filter at all: Envoy closes the connection as soon as it is accepted.

@@ -30,7 +30,8 @@ pub fn parse(chain: pb::FilterChain, cx: &ParseCx<'_>) -> Result<FilterChainConf
     let limit = all.keep(field::timeout(limit, None, "transport_socket_connect_timeout"));
     let filters = all.keep(filters::parse(chain.filters, cx));
     all.finish()?;
-    let (Some(matches), Some(transport), Some(filters)) = (matches, transport, filters) else {
+    let (Some(matches), Some(transport), Some((access, filters))) = (matches, transport, filters)
+    else {
         return Err(Reason::Missing.into());
     };
     Ok(FilterChainConfig {
@@ -38,6 +39,7 @@ pub fn parse(chain: pb::FilterChain, cx: &ParseCx<'_>) -> Result<FilterChainConf
         matches,
         transport,
         transport_socket_connect_timeout: limit.flatten(),
+        access,
         filters,
         metadata: metadata::parse(chain.metadata),
     })

@@ -90,6 +90,18 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
         &[],
     ),
     (
+        "envoy.extensions.filters.network.rbac.v3.RBAC",
+        &[
+            "rules",
+            "shadow_rules",
+            "shadow_rules_stat_prefix",
+            "stat_prefix",
+            "enforcement_type",
+            "delay_deny",
+        ],
+        &[],
+    ),
+    (
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
         &[
             "stat_prefix",

@@ -2,35 +2,54 @@
 
 use std::net::IpAddr;
 
-use super::config::{Action, Condition, Policy, Rules};
 use crate::config::metadata::Metadata;
+use crate::config::rbac::{Action, Condition, Policy, Rules};
 use crate::config::value_matcher::{Leaf, MetadataMatcher};
 use crate::http::conn::{ConnInfo, Peer};
 use crate::http::metadata::DynamicMetadata;
 use crate::route::{RouteInput, header_matches, path_before_query};
 
 /// What conditions look at.
-pub(super) struct Asked<'a> {
-    pub(super) request: RouteInput<'a>,
-    pub(super) conn: &'a ConnInfo,
+pub struct Asked<'a> {
+    /// The request; of a connection alone an empty one.
+    pub request: RouteInput<'a>,
+    /// The connection.
+    pub conn: &'a ConnInfo,
     /// The client, as told by `x-forwarded-for` where that is trusted.
-    pub(super) remote: Option<IpAddr>,
-    pub(super) metadata: &'a DynamicMetadata,
-    pub(super) route: Option<&'a Metadata>,
+    pub remote: Option<IpAddr>,
+    /// What filters told before.
+    pub metadata: &'a DynamicMetadata,
+    /// The route's metadata, where there is one.
+    pub route: Option<&'a Metadata>,
 }
 
 /// What rules say of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Verdict<'r> {
+pub struct Verdict<'r> {
     /// It may pass.
-    pub(super) allowed: bool,
+    pub allowed: bool,
     /// The first policy that matched.
-    pub(super) policy: Option<&'r Policy>,
+    pub policy: Option<&'r Policy>,
+}
+
+impl Verdict<'_> {
+    /// How logs tell of a denial. As in Envoy white space of the policy's name becomes `_`, or it
+    /// would split the line.
+    #[must_use]
+    pub fn denial(&self) -> String {
+        let name = self.policy.map_or("none", |policy| &*policy.name);
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_whitespace() || c == '\x0b' { '_' } else { c })
+            .collect();
+        format!("rbac_access_denied_matched_policy[{name}]")
+    }
 }
 
 impl Rules {
     /// Asks the policies in their order.
-    pub(super) fn judge(&self, asked: &Asked<'_>) -> Verdict<'_> {
+    #[must_use]
+    pub fn judge(&self, asked: &Asked<'_>) -> Verdict<'_> {
         let policy = self.policies.iter().find(|policy| policy.matches(asked));
         let allowed = match self.action {
             Action::Allow => policy.is_some(),

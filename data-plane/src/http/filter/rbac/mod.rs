@@ -23,6 +23,7 @@ use http::StatusCode;
 use crate::codec::RequestHead;
 use crate::config::error::Problems;
 use crate::config::extension::{Body, ExtensionConfig, ExtensionParser, PolicyRow, message};
+use crate::config::rbac::Action;
 use crate::config::resource::ParseCx;
 use crate::http::exchange::Exchange;
 use crate::http::filter::{FilterCx, FilterFactory, FilterKind, HttpFilter, Step};
@@ -31,9 +32,9 @@ use crate::http::reply::LocalReply;
 use crate::telemetry::WorkerId;
 use crate::telemetry::stats::{Group, RbacPolicyStat, RbacShadowStat, RbacStat, Registry, Scope};
 
+use config::Keys;
 pub use config::RbacConfig;
-use config::{Action, Keys};
-use matching::{Asked, Verdict};
+pub use matching::{Asked, Verdict};
 
 const MESSAGE: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const OVERRIDE: &str = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
@@ -228,14 +229,8 @@ fn asked<'a>(head: &'a RequestHead, ex: &'a Exchange) -> Asked<'a> {
     }
 }
 
-/// Envoy: white space of the policy's name becomes `_`, or it would split the log's line.
 fn denied(verdict: Verdict<'_>) -> LocalReply {
-    let name = verdict.policy.map_or("none", |policy| &*policy.name);
-    let name: String = name
-        .chars()
-        .map(|c| if c.is_ascii_whitespace() || c == '\x0b' { '_' } else { c })
-        .collect();
     let mut reply = LocalReply::new(StatusCode::FORBIDDEN, "RBAC: access denied", "");
-    reply.details = Cow::Owned(format!("rbac_access_denied_matched_policy[{name}]"));
+    reply.details = Cow::Owned(verdict.denial());
     reply
 }

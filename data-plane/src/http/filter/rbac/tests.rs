@@ -7,9 +7,10 @@ use http::{HeaderMap, Method};
 use proto::envoy::extensions::filters::http::rbac::v3::Rbac;
 use proto::text::ReadOptions;
 
-use super::config::{self, Rules};
+use super::config;
 use super::denied;
 use super::matching::{Asked, Verdict};
+use crate::config::rbac::Rules;
 use crate::config::resource::ParseCx;
 use crate::http::conn::{ConnInfo, Peer, Transport};
 use crate::http::metadata::{DynamicMetadata, Text, Told};
