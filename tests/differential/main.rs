@@ -51,6 +51,7 @@ families!(
     headers,
     http2,
     jwt,
+    jwt_remote,
     limits,
     listener_log,
     local_ratelimit,

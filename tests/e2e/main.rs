@@ -11,6 +11,7 @@ mod drain;
 mod http1_attacks;
 mod http2_floods;
 mod http2_rules;
+mod jwks;
 mod listener_log;
 mod mirrors;
 mod outlier;

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::cluster::connect::ConnectErrorKind;
+use crate::cluster::pool::LeaseError;
 use crate::codec::{BodyError, ProtocolError, ResetCode};
 use crate::telemetry::flags::ResponseFlags;
 use crate::telemetry::metrics::ErrorType;
@@ -139,6 +141,25 @@ pub enum ResponseStage {
     AfterHead,
     /// It has not.
     BeforeHead,
+}
+
+impl From<LeaseError> for ProxyError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Overflow(_) => Self::new(ErrorKind::Overflow, Sent::Nothing),
+            LeaseError::Connect(error) => {
+                let kind = match error.kind {
+                    ConnectErrorKind::Timeout => ErrorKind::ConnectTimeout,
+                    ConnectErrorKind::Remote => ErrorKind::ConnectFailure,
+                    ConnectErrorKind::Bind | ConnectErrorKind::Local => {
+                        ErrorKind::LocalConnectFailure
+                    }
+                };
+                let transport = Some(error.transport).filter(|text| !text.is_empty());
+                Self { transport, ..Self::new(kind, Sent::Nothing) }
+            }
+        }
+    }
 }
 
 /// `%RESPONSE_CODE_DETAILS%` of a request that broke a rule of the protocol.

@@ -10,7 +10,6 @@ use http::StatusCode;
 
 use super::stream::{Cancelled, Stream};
 use crate::base::clock::{self, Instant};
-use crate::cluster::connect::ConnectErrorKind;
 use crate::cluster::outlier::Report;
 use crate::cluster::pool::{LeaseError, Leasing, Payload};
 use crate::cluster::{Answered, Cluster, Host, LimitKind};
@@ -316,24 +315,10 @@ impl Attempt {
     }
 
     fn not_leased(&mut self, error: LeaseError) -> ProxyError {
-        match error {
-            LeaseError::Overflow(overflow) if overflow.0 == LimitKind::PendingRequests => {
-                self.overflowed_pending = true;
-                ProxyError::new(ErrorKind::Overflow, Sent::Nothing)
-            }
-            LeaseError::Overflow(_) => ProxyError::new(ErrorKind::Overflow, Sent::Nothing),
-            LeaseError::Connect(error) => {
-                let kind = match error.kind {
-                    ConnectErrorKind::Timeout => ErrorKind::ConnectTimeout,
-                    ConnectErrorKind::Remote => ErrorKind::ConnectFailure,
-                    ConnectErrorKind::Bind | ConnectErrorKind::Local => {
-                        ErrorKind::LocalConnectFailure
-                    }
-                };
-                let transport = Some(error.transport).filter(|text| !text.is_empty());
-                ProxyError { transport, ..ProxyError::new(kind, Sent::Nothing) }
-            }
+        if let LeaseError::Overflow(overflow) = &error {
+            self.overflowed_pending = overflow.0 == LimitKind::PendingRequests;
         }
+        error.into()
     }
 
     fn failed(&self, error: &BodyError) -> ProxyError {

@@ -6,6 +6,7 @@
 //! part that the upstream does not take yet is not pulled from the client.
 
 mod attempt;
+mod client;
 mod headers;
 mod limits;
 mod mirror;
@@ -38,6 +39,7 @@ use crate::telemetry::stats::RouterStat;
 
 pub use attempt::TunnelEnd;
 use attempt::{Attempt, Outcome};
+pub use client::{Answer, Ask, AskCx, AskError};
 use limits::Limits;
 pub use limits::stream_age;
 use mirror::{MirrorCx, Mirrors};

@@ -1,18 +1,23 @@
 //! `envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication`: which requests need which token.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
+use proto::envoy::config::core::v3 as core;
+use proto::envoy::config::core::v3::http_uri::HttpUpstreamType;
 use proto::envoy::extensions::filters::http::jwt_authn::v3 as pb;
 use proto::rules::PolicyRow;
 
 use super::jwks::Keys;
+use super::remote::Remote;
 use crate::base::pattern::StringMatcher;
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::extension::{self, Body};
 use crate::config::resource::ParseCx;
-use crate::config::route::RouteMatcher;
 use crate::config::route::match_rules::{parse_match, parse_string_matcher};
+use crate::config::route::{BackOff, RetryNames, RetryOn, RetryPolicy, RouteMatcher};
 use crate::config::{data_source, field};
 
 /// Full name of the message of a chain.
@@ -21,8 +26,8 @@ pub(super) const MESSAGE: &str = "envoy.extensions.filters.http.jwt_authn.v3.Jwt
 /// Full name of the message of a route.
 pub(super) const OF_ROUTE: &str = "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig";
 
-/// What is built. Keys from remote, metadata, rules by filter state and tokens that are not
-/// verified are not.
+/// What is built. Keys fetched ahead of requests, metadata, rules by filter state and tokens that
+/// are not verified are not.
 pub(super) const ROWS: &[PolicyRow<'static>] = &[
     (
         MESSAGE,
@@ -46,6 +51,7 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "require_expiration",
             "max_lifetime",
             "local_jwks",
+            "remote_jwks",
             "forward",
             "from_headers",
             "from_params",
@@ -58,6 +64,11 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
         ],
         // Whether a verified token is remembered: every token is verified here.
         &["jwt_cache_config"],
+    ),
+    (
+        "envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks",
+        &["http_uri", "cache_duration", "retry_policy"],
+        &[],
     ),
     ("envoy.extensions.filters.http.jwt_authn.v3.JwtHeader", &["name", "value_prefix"], &[]),
     (
@@ -91,6 +102,9 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
     ("envoy.extensions.filters.http.jwt_authn.v3.JwtRequirementOrList", &["requirements"], &[]),
     ("envoy.extensions.filters.http.jwt_authn.v3.JwtRequirementAndList", &["requirements"], &[]),
 ];
+
+/// How long fetched keys are good where nothing is written.
+const CACHE: Duration = Duration::from_secs(600);
 
 /// Envoy's allowance for clocks that differ.
 const CLOCK_SKEW_SECONDS: u32 = 60;
@@ -127,8 +141,8 @@ pub struct Provider {
     pub require_expiration: bool,
     /// `max_lifetime`, in seconds from now on.
     pub max_lifetime: Option<u64>,
-    /// Keys of `local_jwks`.
-    pub keys: Keys,
+    /// Where its keys are.
+    pub keys: KeySource,
     /// Where its tokens stand.
     pub places: Places,
     /// `forward`: the upstream sees the token.
@@ -141,6 +155,15 @@ pub struct Provider {
     pub claims: Vec<Claim>,
     /// `clear_route_cache`.
     pub clear_route_cache: bool,
+}
+
+/// Where a provider's keys are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KeySource {
+    /// `local_jwks`: here.
+    Local(Keys),
+    /// `remote_jwks`.
+    Remote(Box<Remote>),
 }
 
 /// Where tokens stand in a request.
@@ -316,22 +339,77 @@ fn parse_provider(
 fn parse_keys(
     source: Option<pb::jwt_provider::JwksSourceSpecifier>,
     cx: &ParseCx<'_>,
-) -> Result<Keys, Problems> {
+) -> Result<KeySource, Problems> {
     use pb::jwt_provider::JwksSourceSpecifier as S;
     match source {
         None => Err(Reason::Missing.into()).at("jwks_source_specifier"),
-        Some(S::RemoteJwks(_)) => {
-            field::refuse(true, "remote_jwks").and(Err(Reason::Missing.into()))
+        Some(S::RemoteJwks(remote)) => {
+            let remote = parse_remote(remote).at("remote_jwks")?;
+            Ok(KeySource::Remote(Box::new(remote)))
         }
         Some(S::LocalJwks(local)) => data_source::parse_text(local, cx)
             .and_then(|text| {
-                Keys::parse(&text).map_err(|why| {
+                Keys::parse(&text).map(KeySource::Local).map_err(|why| {
                     let must = format!("a JSON Web Key Set with a key that can be used ({why})");
                     Reason::Invalid { got: "a text".into(), must }.into()
                 })
             })
             .at("local_jwks"),
     }
+}
+
+fn parse_remote(message: pb::RemoteJwks) -> Result<Remote, Problems> {
+    let uri = field::required(message.http_uri, "http_uri")?;
+    let timeout = field::timeout(uri.timeout, None, "timeout").at("http_uri")?;
+    let (authority, path) = parts_of(&uri.uri).at("uri").at("http_uri")?;
+    let Some(HttpUpstreamType::Cluster(cluster)) = uri.http_upstream_type else {
+        return Err(Reason::Missing.into()).at("cluster").at("http_uri");
+    };
+    let cache = field::duration(message.cache_duration, "cache_duration")?.unwrap_or(CACHE);
+    let retry = message.retry_policy.map(parse_retries).transpose().at("retry_policy")?;
+    Ok(Remote {
+        authority,
+        path,
+        cluster: cluster.into(),
+        timeout,
+        cache: Duration::from_secs(cache.as_secs()),
+        retry: retry.map(Arc::new),
+    })
+}
+
+/// Host and path of a URI as Envoy takes it apart; its scheme does not matter, the cluster has TLS.
+fn parts_of(uri: &str) -> Result<(HeaderValue, HeaderValue), Problems> {
+    let rest = uri.split_once("://").map_or("", |(_, rest)| rest);
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let path = if path.is_empty() { "/" } else { path };
+    match (HeaderValue::try_from(host), HeaderValue::try_from(path)) {
+        (Ok(host), Ok(path)) if !host.is_empty() => Ok((host, path)),
+        _ => {
+            Err(Reason::Invalid { got: uri.into(), must: "a URI with a scheme and a host".into() }
+                .into())
+        }
+    }
+}
+
+/// When keys are asked for again: Envoy has its own conditions here.
+fn parse_retries(message: core::RetryPolicy) -> Result<RetryPolicy, Problems> {
+    let base = message.retry_back_off.as_ref().map(|back_off| back_off.base_interval);
+    let base = field::duration(base.flatten(), "base_interval").at("retry_back_off")?;
+    let base = base.unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(1));
+    let max = message.retry_back_off.and_then(|back_off| back_off.max_interval);
+    let max = field::duration(max, "max_interval").at("retry_back_off")?.unwrap_or(base * 10);
+    if max < base {
+        let (got, must) = (format!("{max:?}"), format!("at least base_interval, {base:?}"));
+        return Err(Reason::Invalid { got, must }.into()).at("max_interval").at("retry_back_off");
+    }
+    Ok(RetryPolicy {
+        on: RetryOn::parse("5xx,gateway-error,connect-failure,reset", RetryNames::All),
+        num_retries: field::uint(message.num_retries, 1),
+        back_off: Some(BackOff { base, max }),
+        // As in Envoy, though nobody wrote that.
+        per_try_timeout: Some(max),
+        ..RetryPolicy::default()
+    })
 }
 
 /// Where nothing is written: a bearer token, then the parameter of RFC 6750 2.3.

@@ -1,36 +1,46 @@
 //! `envoy.filters.http.jwt_authn`: lets requests pass that have the tokens they need.
 //!
 //! Tokens are verified on the request's own worker: a signature costs tens of microseconds and
-//! waits for nothing. Keys stand in the configuration (`local_jwks`).
+//! waits for nothing. Keys stand in the configuration (`local_jwks`), or are fetched when a request
+//! needs them (`remote_jwks`).
 
 mod config;
 mod jwks;
 mod places;
+mod remote;
 #[cfg(test)]
 mod tests;
 mod token;
 mod verify;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use smallvec::SmallVec;
 
+use crate::base::clock;
 use crate::codec::RequestHead;
 use crate::config::error::Problems;
 use crate::config::extension::{Body, ExtensionConfig, ExtensionParser, PolicyRow};
 use crate::config::header_mutation::AppendAction;
 use crate::config::resource::ParseCx;
 use crate::http::exchange::Exchange;
-use crate::http::filter::{FilterCx, FilterFactory, FilterKind, HttpFilter, Step};
+use crate::http::filter::{FilterCx, FilterFactory, FilterKind, HttpFilter, Step, Wake};
 use crate::http::reply::LocalReply;
+use crate::http::router::AskCx;
 use crate::route::route_matches;
 use crate::telemetry::stats::{Group, JwtStat, Scope};
 
-pub use config::{Claim, Excuse, JwtConfig, OfRoute, Places, Provider, Requirement, Rule};
+pub use config::{
+    Claim, Excuse, JwtConfig, KeySource, OfRoute, Places, Provider, Requirement, Rule,
+};
 pub use jwks::Keys;
+pub use remote::Remote;
+use remote::{Fetched, Source};
 use token::Failure;
-use verify::Verify;
+use verify::{RemoteKeys, Verify};
 
 /// Bytes of a path in the realm of a refusal.
 const REALM_PATH_MAX: usize = 256;
@@ -76,7 +86,13 @@ impl FilterKind for Kind {
             prefix => format!("jwt_authn.{prefix}."),
         };
         let stats = cx.registry.group(Scope::http(cx.stat_prefix).join(&part));
-        Arc::new(Factory { config: config.clone(), stats })
+        let providers = config.value::<JwtConfig>().map_or(&[][..], |config| &config.providers);
+        let source = |provider: &Provider| match &provider.keys {
+            KeySource::Local(_) => None,
+            KeySource::Remote(remote) => Some(Source::new(remote, &stats)),
+        };
+        let sources = providers.iter().map(source).collect();
+        Arc::new(Factory { config: config.clone(), stats, sources })
     }
 }
 
@@ -84,12 +100,20 @@ impl FilterKind for Kind {
 struct Factory {
     config: ExtensionConfig,
     stats: Group<JwtStat>,
+    /// Keys from elsewhere, by the place of their providers.
+    sources: Arc<[Option<Arc<Source>>]>,
 }
 
 impl FilterFactory for Factory {
     fn create(&self, overrides: &[&ExtensionConfig]) -> Box<dyn HttpFilter> {
         let of_route = overrides.last().map(|config| (*config).clone());
-        Box::new(Filter { config: self.config.clone(), of_route, stats: self.stats.clone() })
+        Box::new(Filter {
+            config: self.config.clone(),
+            of_route,
+            stats: self.stats.clone(),
+            sources: Arc::clone(&self.sources),
+            fetched: SmallVec::new(),
+        })
     }
 }
 
@@ -97,6 +121,9 @@ struct Filter {
     config: ExtensionConfig,
     of_route: Option<ExtensionConfig>,
     stats: Group<JwtStat>,
+    sources: Arc<[Option<Arc<Source>>]>,
+    /// What was fetched for this request.
+    fetched: SmallVec<[(usize, Fetched); 1]>,
 }
 
 impl Filter {
@@ -121,21 +148,13 @@ impl Filter {
             }
         }
     }
-}
 
-impl HttpFilter for Filter {
-    fn on_request(&mut self, head: &mut RequestHead, ex: &mut Exchange) -> Step {
+    /// Goes by the tokens of the request; waits where it takes keys that are not at hand.
+    fn judge(&self, head: &mut RequestHead, ex: &mut Exchange) -> Step {
         let worker = ex.worker.id;
         let Some(config) = self.config.value::<JwtConfig>() else {
-            // A filter that lost its rules lets nobody pass.
             return Step::Reply(stripped(Failure::VerificationFails));
         };
-        sanitize(config, &mut head.headers);
-        if config.bypass_cors_preflight && is_preflight(head) {
-            self.stats.inc(worker, JwtStat::CorsPreflightBypassed);
-            self.stats.inc(worker, JwtStat::Allowed);
-            return Step::Continue;
-        }
         let needed = match self.needed(config, head, ex) {
             Ok(needed) => needed,
             Err(reply) => {
@@ -148,10 +167,22 @@ impl HttpFilter for Filter {
             return Step::Continue;
         };
         let asked = head.path.clone();
+        // What is not known yet may make it necessary to look at all tokens again.
+        let now = clock::now();
+        let lacks = |source: &Arc<Source>| source.with_keys(now, |_| ()).is_none();
+        let before = self.sources.iter().flatten().any(lacks).then(|| head.clone());
+        let fetched = &self.fetched;
+        let remote = RemoteKeys { sources: &self.sources, fetched, now, missing: None };
         let mut verify =
-            Verify { config, head, now: verify::now(), clears_route: false, misses: 0 };
+            Verify { config, head, now: verify::now(), clears_route: false, remote, misses: 0 };
         let verified = verify.requirement(needed);
         let (clears_route, misses) = (verify.clears_route, verify.misses);
+        if verified == Err(Failure::Unfetched)
+            && let (Some(at), Some(before)) = (verify.remote.missing, before)
+        {
+            *head = before;
+            return self.fetch(at, ex);
+        }
         if misses > 0 {
             self.stats.add(worker, JwtStat::JwtCacheMiss, misses);
         }
@@ -167,6 +198,44 @@ impl HttpFilter for Filter {
             ex.choose_route(head);
         }
         Step::Continue
+    }
+
+    /// Waits for the keys of the provider at `at`.
+    fn fetch(&self, at: usize, ex: &Exchange) -> Step {
+        let Some(Some(source)) = self.sources.get(at) else {
+            return Step::Reply(stripped(Failure::FetchFailed));
+        };
+        let cx = AskCx { worker: Rc::clone(&ex.worker), own: ex.manager.stats.own.clone() };
+        let cluster = ex.view.clusters.get(source.cluster()).cloned();
+        let telling = source.fetch(cx, cluster);
+        Step::Wait(Box::pin(async move {
+            let fetched: (usize, Fetched) = (at, remote::told(telling).await);
+            Box::new(fetched) as Wake
+        }))
+    }
+}
+
+impl HttpFilter for Filter {
+    fn on_request(&mut self, head: &mut RequestHead, ex: &mut Exchange) -> Step {
+        let Some(config) = self.config.value::<JwtConfig>() else {
+            // A filter that lost its rules lets nobody pass.
+            return Step::Reply(stripped(Failure::VerificationFails));
+        };
+        sanitize(config, &mut head.headers);
+        if config.bypass_cors_preflight && is_preflight(head) {
+            let worker = ex.worker.id;
+            self.stats.inc(worker, JwtStat::CorsPreflightBypassed);
+            self.stats.inc(worker, JwtStat::Allowed);
+            return Step::Continue;
+        }
+        self.judge(head, ex)
+    }
+
+    fn on_wake(&mut self, wake: Wake, head: &mut RequestHead, ex: &mut Exchange) -> Step {
+        if let Ok(fetched) = wake.downcast::<(usize, Fetched)>() {
+            self.fetched.push(*fetched);
+        }
+        self.judge(head, ex)
     }
 }
 

@@ -1,17 +1,23 @@
 //! Tokens, keys and times without a connection. Signatures of all algorithms are compared with
 //! Envoy's verdicts by the differential tests.
 
+use std::time::Duration;
+
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderValue;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::config::{Excuse, JwtConfig, Places, Provider, Requirement};
+use super::config::{Excuse, JwtConfig, KeySource, Places, Provider, Requirement};
 use super::jwks::Keys;
+use super::remote::{Fetched, Remote, Source};
 use super::token::{Failure, Token};
-use super::verify::Verify;
+use super::verify::{RemoteKeys, Verify};
+use crate::base::clock;
 use crate::codec::{RequestHead, Version};
+use crate::telemetry::stats::{Registry, Scope};
 
 const NOW: u64 = 1_000_000;
 const SECRET: &[u8] = b"a secret of these tests";
@@ -41,7 +47,7 @@ fn provider(name: &str, header: &str) -> Provider {
         subjects: None,
         require_expiration: false,
         max_lifetime: None,
-        keys: keys(),
+        keys: KeySource::Local(keys()),
         places: Places {
             headers: vec![(header, "".into())],
             params: Vec::new(),
@@ -75,7 +81,10 @@ fn verify(
     for (name, value) in headers {
         head.headers.insert(*name, value.parse().expect("a value"));
     }
-    let mut verify = Verify { config, head: &mut head, now: NOW, clears_route: false, misses: 0 };
+    let remote = RemoteKeys { sources: &[], fetched: &[], now: clock::now(), missing: None };
+    let head_of = &mut head;
+    let mut verify =
+        Verify { config, head: head_of, now: NOW, clears_route: false, remote, misses: 0 };
     let verdict = verify.requirement(requirement);
     (verdict, head)
 }
@@ -201,4 +210,65 @@ proptest! {
         let text = format!("{}.{}.AAAA", parts[0], parts[1]);
         prop_assert!(Token::parse(&text).is_err());
     }
+}
+
+fn remote() -> Remote {
+    Remote {
+        authority: HeaderValue::from_static("keys.test"),
+        path: HeaderValue::from_static("/"),
+        cluster: "keys".into(),
+        timeout: None,
+        cache: Duration::from_secs(60),
+        retry: None,
+    }
+}
+
+/// The verdict where the first provider's keys stand elsewhere, and what is to be fetched.
+fn verdict(
+    requirement: &Requirement,
+    fetched: &[(usize, Fetched)],
+    headers: &[(&'static str, String)],
+) -> (Result<(), Failure>, Option<usize>) {
+    let elsewhere = KeySource::Remote(Box::new(remote()));
+    let config =
+        config(vec![Provider { keys: elsewhere, ..provider("a", "x-a") }, provider("b", "x-b")]);
+    let stats = Registry::new(1).group(Scope::plain("jwt."));
+    let sources = [Some(Source::new(&remote(), &stats)), None];
+    let mut head = RequestHead::unknown(Version::Http11);
+    for (name, value) in headers {
+        head.headers.insert(*name, value.parse().expect("a value"));
+    }
+    let remote = RemoteKeys { sources: &sources, fetched, now: clock::now(), missing: None };
+    let (config, head) = (&config, &mut head);
+    let mut verify = Verify { config, head, now: NOW, clears_route: false, remote, misses: 0 };
+    (verify.requirement(requirement), verify.remote.missing)
+}
+
+#[test]
+fn keys_are_fetched_only_where_the_verdict_depends_on_them() {
+    let of_a = || ("x-a", token("HS256", &json!({"iss": "a"})));
+    let of_b = || ("x-b", token("HS256", &json!({"iss": "b"})));
+    let unfetched = (Err(Failure::Unfetched), Some(0));
+    assert_eq!(verdict(&of(0), &[], &[of_a()]), unfetched);
+    assert_eq!(verdict(&of(0), &[], &[]), (Err(Failure::Missing), None));
+    let all = Requirement::All(vec![of(0), of(1)]);
+    assert_eq!(verdict(&all, &[], &[of_a(), of_b()]), unfetched);
+    assert_eq!(verdict(&all, &[], &[of_a()]).0, Err(Failure::Missing), "refused in any case");
+    let any = Requirement::Any { of: vec![of(0), of(1)], excuse: Excuse::None };
+    assert_eq!(verdict(&any, &[], &[of_a(), of_b()]).0, Ok(()), "the other one is good");
+    assert_eq!(verdict(&any, &[], &[of_a()]), unfetched);
+    let excused = Requirement::Any { of: vec![of(0)], excuse: Excuse::Failed };
+    assert_eq!(verdict(&excused, &[], &[of_a()]), unfetched, "its claims may be passed on");
+    assert_eq!(verdict(&Requirement::AllowMissingOrFailed, &[], &[of_a()]), unfetched);
+}
+
+#[test]
+fn what_was_fetched_for_a_request_decides_it() {
+    let of_a = [("x-a", token("HS256", &json!({"iss": "a"})))];
+    assert_eq!(verdict(&of(0), &[(0, Some(keys()))], &of_a), (Ok(()), None));
+    assert_eq!(verdict(&of(0), &[(0, None)], &of_a), (Err(Failure::FetchFailed), None));
+    let other = Keys::parse(r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#).expect("a key");
+    let refused = (Err(Failure::VerificationFails), None);
+    assert_eq!(verdict(&of(0), &[(0, Some(other))], &of_a), refused);
+    assert_eq!(verdict(&Requirement::AllowMissingOrFailed, &[(0, None)], &of_a).0, Ok(()));
 }

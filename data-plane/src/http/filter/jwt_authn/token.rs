@@ -107,6 +107,9 @@ failures! {
     AudienceNotAllowed "Audiences in Jwt are not allowed",
     VerificationFails "Jwt verification fails",
     NoKey "Jwks doesn't have key to match kid or alg from Jwt",
+    FetchFailed "Jwks remote fetch is failed",
+    /// Nobody knows yet: a key is to be fetched.
+    Unfetched "Jwks remote fetch is failed",
 }
 
 impl<'a> Token<'a> {

@@ -1,5 +1,6 @@
 //! Whether a request has the tokens that it needs, and what is passed on of them.
 
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use base64::Engine as _;
@@ -7,10 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use serde_json::Value;
 
-use super::config::{Claim, Excuse, JwtConfig, Provider, Requirement, bare_audience};
+use super::config::{Claim, Excuse, JwtConfig, KeySource, Provider, Requirement, bare_audience};
 use super::places::{self, Found};
+use super::remote::{Fetched, Source};
 use super::token::{Failure, Token};
-use crate::base::clock;
+use crate::base::clock::{self, Instant};
 use crate::codec::RequestHead;
 
 /// A request that is looked at.
@@ -21,8 +23,23 @@ pub(super) struct Verify<'a> {
     pub(super) now: u64,
     /// A claim changed what routes may depend on.
     pub(super) clears_route: bool,
+    /// Keys from elsewhere.
+    pub(super) remote: RemoteKeys<'a>,
     /// Tokens that were looked for in a cache, which is none: Envoy counts them all the same.
     pub(super) misses: u64,
+}
+
+/// Keys from elsewhere, as far as they are at hand.
+#[derive(Clone, Copy)]
+pub(super) struct RemoteKeys<'a> {
+    /// By the place of their providers.
+    pub(super) sources: &'a [Option<Arc<Source>>],
+    /// What was fetched for this request, and for which provider.
+    pub(super) fetched: &'a [(usize, Fetched)],
+    pub(super) now: Instant,
+    /// The first provider whose keys are missing. Where the verdict is [`Failure::Unfetched`] they
+    /// are to be fetched, and all is looked at anew.
+    pub(super) missing: Option<usize>,
 }
 
 /// Whose tokens count, and what is let pass.
@@ -44,7 +61,7 @@ impl Verify<'_> {
         let config = self.config;
         let all = || config.providers.iter().collect::<Vec<_>>();
         match requirement {
-            Requirement::All(list) => list.iter().try_for_each(|one| self.requirement(one)),
+            Requirement::All(list) => self.all(list),
             Requirement::Any { of, excuse } => self.any(of, *excuse),
             Requirement::AllowMissing => {
                 let asked = Asked { provider: None, audiences: None, excuse: Excuse::Missing };
@@ -63,16 +80,32 @@ impl Verify<'_> {
         }
     }
 
+    /// What is refused in any case needs no key.
+    fn all(&mut self, list: &[Requirement]) -> Result<(), Failure> {
+        let mut known = Ok(());
+        for one in list {
+            match self.requirement(one) {
+                Err(Failure::Unfetched) => known = Err(Failure::Unfetched),
+                verdict => verdict?,
+            }
+        }
+        known
+    }
+
     /// What went wrong with a token says more than that another was not there.
     fn any(&mut self, of: &[Requirement], excuse: Excuse) -> Result<(), Failure> {
-        let mut worst = Failure::Missing;
+        let (mut worst, mut known) = (Failure::Missing, true);
         for one in of {
             match self.requirement(one) {
                 Ok(()) => return Ok(()),
+                Err(Failure::Unfetched) => known = false,
                 Err(Failure::Missing) => {}
                 Err(Failure::UnknownIssuer) if worst != Failure::Missing => {}
                 Err(failure) => worst = failure,
             }
+        }
+        if !known {
+            return Err(Failure::Unfetched);
         }
         match (excuse, worst) {
             (Excuse::Failed, _) | (Excuse::Missing, Failure::Missing) => Ok(()),
@@ -90,6 +123,7 @@ impl Verify<'_> {
         // As in Envoy the last place comes first.
         for found in found.iter().rev() {
             match self.token(found, asked) {
+                Err(Failure::Unfetched) => return Err(Failure::Unfetched),
                 Err(failure) if asked.excuse != Excuse::Failed => return Err(failure),
                 Ok(()) | Err(_) => {}
             }
@@ -110,12 +144,31 @@ impl Verify<'_> {
         let named = || of(issuer).or_else(|| of(""));
         let provider = asked.provider.or_else(named).ok_or(Failure::UnknownIssuer)?;
         check_claims(&token, provider, asked.audiences, self.now)?;
-        provider.keys.verify(&token)?;
+        self.signature(&token, provider)?;
         self.pass_on(&token, provider);
         if !provider.forward {
             places::remove(&found.place, self.head);
         }
         Ok(())
+    }
+
+    fn signature(&mut self, token: &Token<'_>, provider: &Provider) -> Result<(), Failure> {
+        if let KeySource::Local(keys) = &provider.keys {
+            return keys.verify(token);
+        }
+        let place = self.config.providers.iter().position(|known| std::ptr::eq(known, provider));
+        let place = place.ok_or(Failure::FetchFailed)?;
+        let remote = &mut self.remote;
+        if let Some((_, fetched)) = remote.fetched.iter().find(|(at, _)| *at == place) {
+            return fetched.as_ref().map_or(Err(Failure::FetchFailed), |keys| keys.verify(token));
+        }
+        let source = remote.sources.get(place).and_then(Option::as_ref);
+        let known =
+            source.and_then(|source| source.with_keys(remote.now, |keys| keys.verify(token)));
+        known.unwrap_or_else(|| {
+            remote.missing.get_or_insert(place);
+            Err(Failure::Unfetched)
+        })
     }
 
     fn pass_on(&mut self, token: &Token<'_>, provider: &Provider) {
