@@ -115,7 +115,7 @@ fn parse_tracer(
 ) -> Result<Option<Arc<OpenTelemetryConfig>>, Problems> {
     let provider = tracing.and_then(|tracing| tracing.http);
     let parsed = provider.map(|provider| tracing::parse::parse_provider(provider, cx));
-    parsed.transpose().at("http").at("tracing")
+    parsed.transpose().at("http").at("tracing").map(Option::flatten)
 }
 
 fn parse_log_format(format: LogFormat) -> Result<FormatShape, Problems> {

@@ -35,6 +35,7 @@ fn rows() -> Vec<PolicyRow<'static>> {
         route_rows(),
         super::route::rate_limit::ROWS,
         super::tracing::support::ROWS,
+        super::tracing::support::OTHER_TRACERS,
         super::rbac::ROWS,
     ];
     parts.concat()

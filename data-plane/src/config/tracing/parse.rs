@@ -15,7 +15,7 @@ use proto::envoy::r#type::v3::{FractionalPercent, Percent};
 
 use super::{
     CustomTag, Decorator, OpenTelemetryConfig, Propagation, RouteTracing, Sampling, SpanNames,
-    TagValue, TracingConfig,
+    TagValue, TracingConfig, support,
 };
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::extension;
@@ -45,7 +45,7 @@ pub fn parse(
     let custom_tags = all.keep(parse_tags(message.custom_tags, cx));
     let names = all.keep(parse_names(&message.operation, &message.upstream_operation, cx));
     let provider = match message.provider {
-        Some(provider) => parse_provider(provider, cx).at("provider").map(Some),
+        Some(provider) => parse_provider(provider, cx).at("provider"),
         None => Ok(cx.tracer.cloned()),
     };
     let provider = all.keep(provider);
@@ -99,25 +99,29 @@ pub fn parse_decorator(message: route::Decorator) -> Decorator {
     }
 }
 
-/// A provider, of a manager or of the bootstrap.
+/// A provider, of a manager or of the bootstrap. A tracer of Envoy's that is not built is none: it
+/// tells nobody anything that changes a request, so its fields are accepted with a warning.
 ///
 /// # Errors
-/// It is none that is built, or not whole.
+/// It is no tracer of Envoy's, or not whole.
 pub fn parse_provider(
     provider: Provider,
     cx: &ParseCx<'_>,
-) -> Result<Arc<OpenTelemetryConfig>, Problems> {
+) -> Result<Option<Arc<OpenTelemetryConfig>>, Problems> {
     let Some(ConfigType::TypedConfig(any)) = provider.config_type else {
         let unknown = extension::unknown("tracer", &provider.name, "");
         return Err(Problems::from(unknown)).at("typed_config");
     };
     let parsed = extension::open_checked(&any, cx).and_then(|opened| {
+        if support::OTHER_TRACERS.iter().any(|(message, ..)| *message == opened.message) {
+            return Ok(None);
+        }
         if opened.message != MESSAGE {
             return Err(extension::unknown("tracer", &provider.name, &opened.message).into());
         }
-        parse_open_telemetry(extension::message(&opened.body)?)
+        parse_open_telemetry(extension::message(&opened.body)?).map(|config| Some(Arc::new(config)))
     });
-    parsed.map(Arc::new).at("typed_config")
+    parsed.at("typed_config")
 }
 
 fn parse_open_telemetry(

@@ -58,3 +58,34 @@ pub const ROWS: &[PolicyRow<'static>] = &[
     ("envoy.type.tracing.v3.CustomTag.Environment", &["name", "default_value"], &[]),
     ("envoy.type.tracing.v3.CustomTag.Header", &["name", "default_value"], &[]),
 ];
+
+/// Tracers of Envoy's that are not built: requests pass, and no span is sent.
+pub const OTHER_TRACERS: &[PolicyRow<'static>] = &[
+    (
+        "envoy.config.trace.v3.DatadogConfig",
+        &[],
+        &["collector_cluster", "service_name", "collector_hostname", "remote_config"],
+    ),
+    ("envoy.config.trace.v3.SkyWalkingConfig", &[], &["grpc_service", "client_config"]),
+    (
+        "envoy.config.trace.v3.XRayConfig",
+        &[],
+        &["daemon_endpoint", "segment_name", "sampling_rule_manifest", "segment_fields"],
+    ),
+    (
+        "envoy.config.trace.v3.ZipkinConfig",
+        &[],
+        &[
+            "collector_cluster",
+            "collector_endpoint",
+            "trace_id_128bit",
+            "shared_span_context",
+            "collector_endpoint_version",
+            "collector_hostname",
+            "split_spans_for_request",
+            "trace_context_option",
+            "collector_service",
+            "timestamp_trace_ids",
+        ],
+    ),
+];
