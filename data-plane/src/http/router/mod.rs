@@ -135,7 +135,7 @@ impl Router {
         let expected = self.limits.tell(head, per_try);
         headers::prepare(head, &host, expected, self.config, ex);
         ex.upstream.host = Some(Arc::clone(&host));
-        span::attempt(head, ex);
+        span::attempt(head, self.config, ex);
         self.request_over = head.ends;
         self.tries.iter_mut().for_each(|tries| tries.tried(&host));
         let payload = payload(head, ex);

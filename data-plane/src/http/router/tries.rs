@@ -200,7 +200,7 @@ impl Router {
         headers::prepare_again(head, &host, left, tries.after_timeout, self.config, ex);
         tries.tried(&host);
         ex.upstream.host = Some(Arc::clone(&host));
-        span::attempt(head, ex);
+        span::attempt(head, self.config, ex);
         let payload = payload(head, ex);
         let leasing = pool.lease(LeaseCx { priority, downstream: head.version, payload });
         let age = self.limits.attempt_age;

@@ -29,6 +29,7 @@ use crate::config::tracing::{Decorator, OpenTelemetryConfig, Propagation, Tracin
 use crate::http::entry;
 use crate::http::error::ErrorKind;
 use crate::http::exchange::{Exchange, Keep};
+use crate::http::filter::RouterConfig;
 use crate::http::manager::{Manager, ManagerCx};
 use crate::http::names::{TRACEPARENT, TRACESTATE, X_ENVOY_DECORATOR_OPERATION};
 use crate::http::view::ViewCell;
@@ -282,11 +283,11 @@ fn rename(ex: &mut Exchange, name: &[u8]) {
 }
 
 /// An attempt begins: it may have a span, and its upstream is told where it stands.
-pub fn attempt(head: &mut RequestHead, ex: &mut Exchange) {
+pub fn attempt(head: &mut RequestHead, router: RouterConfig, ex: &mut Exchange) {
     let Some(mut context) = ex.span.context else { return };
     let Some(tracing) = ex.manager.tracing.as_deref() else { return };
     let propagation = tracing.config.propagation;
-    if tracing.config.spawn_upstream_span {
+    if tracing.config.spawn_upstream_span || router.start_child_span {
         context.span_id = new_span_id(ex);
         if ex.span.recorded.is_some() {
             let attempt = begin_attempt(tracing, context.span_id, ex, head);

@@ -10,12 +10,19 @@ use super::MESSAGE;
 pub struct RouterConfig {
     /// `suppress_envoy_headers`: neither upstream nor client is told anything in `x-envoy-*`.
     pub suppress_envoy_headers: bool,
+    /// `start_child_span`: each attempt has a span of its own.
+    pub start_child_span: bool,
 }
 
 /// The fields that are built.
-pub(super) const ROWS: &[PolicyRow<'static>] = &[(MESSAGE, &["suppress_envoy_headers"], &[])];
+pub(super) const ROWS: &[PolicyRow<'static>] =
+    &[(MESSAGE, &["suppress_envoy_headers", "start_child_span"], &[])];
 
 /// The router.
+#[expect(deprecated, reason = "start_child_span is still sent")]
 pub(super) const fn parse(message: &pb::Router) -> RouterConfig {
-    RouterConfig { suppress_envoy_headers: message.suppress_envoy_headers }
+    RouterConfig {
+        suppress_envoy_headers: message.suppress_envoy_headers,
+        start_child_span: message.start_child_span,
+    }
 }
