@@ -69,6 +69,7 @@ families!(
     timeouts,
     tracing,
     tracing_egress,
+    tracing_sampler,
     upgrades,
     upstream,
     virtual_clusters,

@@ -119,4 +119,22 @@ pub struct OpenTelemetryConfig {
     pub scope: bool,
     /// Most spans that wait for the collector; default 1024.
     pub max_cache_size: u32,
+    /// Decides, of the requests that are traced at all; `None` leaves it to the caller's span.
+    pub sampler: Option<Sampler>,
+}
+
+/// A sampler of OpenTelemetry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Sampler {
+    /// Takes all.
+    AlwaysOn,
+    /// As the caller's span says; without one as another sampler says.
+    ParentBased(Box<Self>),
+    /// A share of all trace ids.
+    TraceIdRatio {
+        /// Numerator.
+        numerator: u32,
+        /// 100, 10,000 or 1,000,000.
+        denominator: u32,
+    },
 }

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
+use proto::envoy::config::core::v3::TypedExtensionConfig;
 use proto::envoy::config::route::v3 as route;
 use proto::envoy::config::trace::v3::tracing::Http as Provider;
 use proto::envoy::config::trace::v3::tracing::http::ConfigType;
 use proto::envoy::config::trace::v3::{self as trace};
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as manager;
+use proto::envoy::extensions::tracers::opentelemetry::samplers::v3 as pb_samplers;
 use proto::envoy::r#type::tracing::v3::custom_tag::Type;
 use proto::envoy::r#type::tracing::v3::{self as tag};
 use proto::envoy::r#type::v3::fractional_percent::DenominatorType;
 use proto::envoy::r#type::v3::{FractionalPercent, Percent};
 
 use super::{
-    CustomTag, Decorator, OpenTelemetryConfig, Propagation, RouteTracing, Sampling, SpanNames,
-    TagValue, TracingConfig, support,
+    CustomTag, Decorator, OpenTelemetryConfig, Propagation, RouteTracing, Sampler, Sampling,
+    SpanNames, TagValue, TracingConfig, support,
 };
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::extension;
@@ -23,6 +25,12 @@ use crate::config::field;
 use crate::config::resource::ParseCx;
 use crate::config::route::RuntimeFraction;
 use crate::config::source;
+
+/// In front of the names of samplers' messages.
+const SAMPLERS: &str = "envoy.extensions.tracers.opentelemetry.samplers.v3.";
+
+/// Most samplers around each other.
+const SAMPLERS_MAX: usize = 8;
 
 const MESSAGE: &str = "envoy.config.trace.v3.OpenTelemetryConfig";
 const PATH_TAG_LENGTH: u32 = 256;
@@ -119,19 +127,20 @@ pub fn parse_provider(
         if opened.message != MESSAGE {
             return Err(extension::unknown("tracer", &provider.name, &opened.message).into());
         }
-        parse_open_telemetry(extension::message(&opened.body)?).map(|config| Some(Arc::new(config)))
+        parse_open_telemetry(extension::message(&opened.body)?, cx)
+            .map(|config| Some(Arc::new(config)))
     });
     parsed.at("typed_config")
 }
 
 fn parse_open_telemetry(
     message: trace::OpenTelemetryConfig,
+    cx: &ParseCx<'_>,
 ) -> Result<OpenTelemetryConfig, Problems> {
     for (present, name) in [
         (message.http_service.is_some(), "http_service"),
         (message.exporter.is_some(), "exporter"),
         (!message.resource_detectors.is_empty(), "resource_detectors"),
-        (message.sampler.is_some(), "sampler"),
     ] {
         field::refuse(present, name)?;
     }
@@ -141,6 +150,7 @@ fn parse_open_telemetry(
         "" => "unknown_service:envoy",
         name => name,
     };
+    let sampler = message.sampler.map(|sampler| parse_sampler(sampler, SAMPLERS_MAX, cx));
     let named = field::flag(message.set_service_name_resource_attribute, true);
     Ok(OpenTelemetryConfig {
         service: source::parse_service(service).at("grpc_service")?,
@@ -148,7 +158,44 @@ fn parse_open_telemetry(
         sdk_attributes: field::flag(message.set_telemetry_sdk_resource_attributes, true),
         scope: field::flag(message.set_instrumentation_scope, true),
         max_cache_size: field::uint(message.max_cache_size, CACHE_SIZE),
+        sampler: sampler.transpose().at("sampler")?,
     })
+}
+
+/// A sampler; one may be around another, `depth` of them at most.
+fn parse_sampler(
+    sampler: TypedExtensionConfig,
+    depth: usize,
+    cx: &ParseCx<'_>,
+) -> Result<Sampler, Problems> {
+    let Some(depth) = depth.checked_sub(1) else {
+        let text = format!("more than {SAMPLERS_MAX} samplers around each other");
+        return Err(Reason::Rule(text).into());
+    };
+    let any = field::required(sampler.typed_config, "typed_config")?;
+    let parsed = extension::open_checked(&any, cx).and_then(|opened| {
+        let kind = opened.message.strip_prefix(SAMPLERS).unwrap_or_default();
+        match kind {
+            "AlwaysOnSamplerConfig" => Ok(Sampler::AlwaysOn),
+            "ParentBasedSamplerConfig" => {
+                let message: pb_samplers::ParentBasedSamplerConfig =
+                    extension::message(&opened.body)?;
+                let inner = field::required(message.wrapped_sampler, "wrapped_sampler")?;
+                let inner = parse_sampler(inner, depth, cx).at("wrapped_sampler")?;
+                Ok(Sampler::ParentBased(Box::new(inner)))
+            }
+            "TraceIdRatioBasedSamplerConfig" => {
+                let message: pb_samplers::TraceIdRatioBasedSamplerConfig =
+                    extension::message(&opened.body)?;
+                let share = message.sampling_percentage.unwrap_or_default();
+                let share = fraction(Some(share), "").at("sampling_percentage")?;
+                let RuntimeFraction { numerator, denominator, .. } = share;
+                Ok(Sampler::TraceIdRatio { numerator, denominator })
+            }
+            _ => Err(extension::unknown("sampler", &sampler.name, &opened.message).into()),
+        }
+    });
+    parsed.at("typed_config")
 }
 
 /// Envoy cuts the client's share to whole percents, and rounds the others to hundredths of one.

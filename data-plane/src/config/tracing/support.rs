@@ -28,6 +28,7 @@ pub const ROWS: &[PolicyRow<'static>] = &[
         &[
             "grpc_service",
             "service_name",
+            "sampler",
             "max_cache_size",
             "set_telemetry_sdk_resource_attributes",
             "set_service_name_resource_attribute",
@@ -48,6 +49,17 @@ pub const ROWS: &[PolicyRow<'static>] = &[
         &[],
     ),
     ("envoy.config.route.v3.Decorator", &["operation", "propagate"], &[]),
+    ("envoy.extensions.tracers.opentelemetry.samplers.v3.AlwaysOnSamplerConfig", &[], &[]),
+    (
+        "envoy.extensions.tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig",
+        &["wrapped_sampler"],
+        &[],
+    ),
+    (
+        "envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig",
+        &["sampling_percentage"],
+        &[],
+    ),
     // Metadata is refused.
     (
         "envoy.type.tracing.v3.CustomTag",

@@ -189,11 +189,14 @@ fn start(tracing: &Tracing, traced: bool, ex: &mut Exchange, head: &RequestHead)
         Brought::Nothing => None,
         Brought::Parent(parent) => Some(parent),
     };
-    let context = Context {
-        trace_id: parent.map_or_else(|| new_trace_id(ex), |parent| parent.trace_id),
-        span_id: new_span_id(ex),
-        sampled: traced && parent.is_none_or(|parent| parent.sampled),
+    let trace_id = parent.map_or_else(|| new_trace_id(ex), |parent| parent.trace_id);
+    let callers = parent.map(|parent| parent.sampled);
+    let provider = tracing.config.provider.as_ref();
+    let sampled = match provider.and_then(|provider| provider.sampler.as_ref()) {
+        Some(sampler) => traced && sample::samples(sampler, &trace_id, callers),
+        None => traced && callers.unwrap_or(true),
     };
+    let context = Context { trace_id, span_id: new_span_id(ex), sampled };
     ex.span.context = Some(context);
     ex.span.fresh = parent.is_none();
     note_trace_id(ex, &context.trace_id);

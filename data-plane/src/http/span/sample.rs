@@ -5,7 +5,7 @@
 use http::HeaderValue;
 
 use crate::codec::RequestHead;
-use crate::config::tracing::TracingConfig;
+use crate::config::tracing::{Sampler, TracingConfig};
 use crate::http::exchange::Exchange;
 use crate::http::names::{X_CLIENT_TRACE_ID, X_ENVOY_FORCE_TRACE, X_REQUEST_ID};
 use crate::http::request_id::DECISION;
@@ -106,6 +106,20 @@ pub(super) fn decide(config: &TracingConfig, ex: &Exchange, head: &mut RequestHe
     reason
 }
 
+/// What a sampler says of a trace whose caller's span is sampled or not. As in Envoy the share of a
+/// trace id is that of its first eight bytes, the lowest first, by remainder. The spans of attempts
+/// are as that of their request (Envoy asks again, and may sample them alone).
+pub(super) fn samples(sampler: &Sampler, trace_id: &[u8; 16], caller: Option<bool>) -> bool {
+    match sampler {
+        Sampler::AlwaysOn => true,
+        Sampler::ParentBased(inner) => caller.unwrap_or_else(|| samples(inner, trace_id, caller)),
+        Sampler::TraceIdRatio { numerator, denominator } => {
+            let bytes = trace_id.first_chunk().copied().unwrap_or_default();
+            u64::from_le_bytes(bytes) % u64::from(*denominator) < u64::from(*numerator)
+        }
+    }
+}
+
 /// Writes the decision into the id: an allocation, for requests that are traced and for those that
 /// another hop wanted traced.
 fn tell(head: &mut RequestHead, reason: Reason) {
@@ -127,6 +141,27 @@ fn leading_number(id: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samplers_look_at_the_caller_or_at_the_trace() {
+        let id = |first: u64| {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&first.to_be_bytes());
+            id
+        };
+        let half = Sampler::TraceIdRatio { numerator: 50, denominator: 100 };
+        // Seen with Envoy 1.40.
+        for (first, sampled) in
+            [(0, true), (u64::MAX, true), (u64::MAX >> 1, false), (1 << 63, true)]
+        {
+            assert_eq!(samples(&half, &id(first), Some(false)), sampled, "{first:x}");
+        }
+        let parent = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
+        assert!(!samples(&parent, &id(1), Some(false)));
+        assert!(samples(&parent, &id(1), Some(true)));
+        assert!(samples(&parent, &id(1), None));
+        assert!(samples(&Sampler::AlwaysOn, &id(1), Some(false)));
+    }
 
     #[test]
     fn eight_hex_digits_make_the_number() {
