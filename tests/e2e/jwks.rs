@@ -31,10 +31,14 @@ const TOKENS: [&str; 2] = [
 
 /// A proxy that wants a token with every request; its keys are good for that long.
 fn start(keys: &Backend, cache: &str) -> Rig {
-    let remote = json!({
-        "http_uri": {"uri": "http://keys.test/jwks", "cluster": "keys", "timeout": "5s"},
-        "cache_duration": cache,
-    });
+    start_with(keys, &json!({"cache_duration": cache}), "5s")
+}
+
+/// The same with these fields of `remote_jwks`, and so much time for a fetch.
+fn start_with(keys: &Backend, fields: &Value, timeout: &str) -> Rig {
+    let uri = json!({"uri": "http://keys.test/jwks", "cluster": "keys", "timeout": timeout});
+    let mut remote = fields.clone();
+    remote["http_uri"] = uri;
     let jwt = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
     let filter = json!({"name": "jwt", "typed_config": {
         "@type": jwt, "providers": {"p": {"issuer": "a", "remote_jwks": remote}},
@@ -147,4 +151,38 @@ fn who_waits_for_keys_shares_one_fetch() {
     assert_eq!(keys.take_seen().len(), 1);
     assert_eq!(rig.stat("http.async-client.rq_total"), 1);
     assert_eq!(rig.stat("cluster.keys.upstream_rq_total"), 1);
+}
+
+/// 1. Keys are here before the first request.
+/// 2. Their server goes away for longer than they are good for by themselves; they go on serving.
+/// 3. It comes back with another key, which is here without anybody's asking.
+#[test]
+fn keys_that_are_fetched_ahead_serve_until_there_are_others() {
+    let keys = Backend::start();
+    publish(&keys, &[0]);
+    let rig = start_with(&keys, &json!({"cache_duration": "1s", "async_fetch": {}}), "5s");
+    assert_eq!(rig.stat("http.in.jwt_authn.jwks_fetch_success"), 1);
+    let mut client = rig.connect();
+    assert_eq!(ask(&mut client, 0), (200, "hello".to_owned()));
+    keys.always(Reply { when: When::Head, then: Then::Reset, bytes: Vec::new() });
+    wait::until("two fetches that fail", || {
+        (rig.stat("http.in.jwt_authn.jwks_fetch_failed") >= 2).then_some(())
+    });
+    assert_eq!(ask(&mut client, 0).0, 200, "the last good ones");
+    publish(&keys, &[1]);
+    wait::until("the other key", || (ask(&mut client, 1).0 == 200).then_some(()));
+    assert_eq!(ask(&mut client, 0).0, 401);
+}
+
+/// The server of keys takes the request and says nothing.
+#[test]
+fn a_listener_waits_for_its_first_fetch_and_a_fast_one_does_not() {
+    let keys = Backend::start();
+    keys.always(Reply { when: When::Head, then: Then::Hang, bytes: Vec::new() });
+    let rig = start_with(&keys, &json!({"async_fetch": {}}), "0.3s");
+    assert!(rig.stat("http.in.jwt_authn.jwks_fetch_failed") >= 1, "the first fetch is over");
+    let fast = json!({"async_fetch": {"fast_listener": true}});
+    let rig = start_with(&keys, &fast, "600s");
+    assert_eq!(rig.stat("http.in.jwt_authn.jwks_fetch_failed"), 0);
+    assert!(keys.seen_count() >= 1);
 }

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::config::extension::ExtensionConfig;
 use crate::config::http_manager::{HttpFilterConfig, HttpManagerConfig};
+use crate::http::chore::Chore;
 use crate::http::exchange::Exchange;
 use crate::http::filter::{FILTERS, FilterCx, FilterFactory, HttpFilter, Interest, RouterConfig};
 
@@ -107,6 +108,19 @@ impl Chains {
             })
             .collect();
         Self { usual, by_upgrade }
+    }
+
+    /// What the filters of all chains do beside requests.
+    #[must_use]
+    pub fn chores(&self) -> Vec<Arc<dyn Chore>> {
+        let mut chains = vec![&self.usual];
+        for upgrade in &self.by_upgrade {
+            if !chains.iter().any(|known| Arc::ptr_eq(known, &upgrade.chain)) {
+                chains.push(&upgrade.chain);
+            }
+        }
+        let entries = chains.into_iter().flat_map(|chain| &chain.entries);
+        entries.flat_map(|entry| entry.factory.chores()).collect()
     }
 
     /// The chain of requests that ask for no upgrade.

@@ -8,6 +8,7 @@
 
 pub mod access_log;
 pub mod chain;
+pub mod chore;
 pub mod client_cert;
 pub mod conn;
 pub mod drain;

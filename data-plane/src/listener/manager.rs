@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::accept;
 use super::socket::{BindError, BindSpec, Held, SocketTable};
-use super::worker::{Acceptance, Command, WorkerHandle};
+use super::worker::{Acceptance, Begun, Command, WorkerHandle};
 use crate::base::names::ListenerName;
 use crate::base::task::{self, Task};
 use crate::config::listener::{BindAddress, TrafficDirection};
@@ -96,6 +96,14 @@ impl Listeners {
     /// before, without a gap; until it is said anew.
     pub fn expect_to_leave(&mut self, listeners: impl IntoIterator<Item = ListenerName>) {
         self.sockets.expect_to_leave(listeners);
+    }
+
+    /// Has what the filters of a listener do beside requests done from now on, on one of the
+    /// workers, the same for all, so that it is done once. `begun` hears when it may serve.
+    pub async fn begin(&self, spec: &Arc<ListenerSpec>, begun: Begun) {
+        if let Some(worker) = self.workers.first() {
+            worker.send(Command::Begin { spec: Arc::downgrade(spec), begun }).await;
+        }
     }
 
     /// Adds a listener, or replaces the one of the same name, whose connections are closed over

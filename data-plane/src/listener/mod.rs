@@ -15,7 +15,7 @@ mod worker;
 
 pub use manager::{BoundAddress, ListenerState, Listeners, Which};
 pub use worker::{
-    Acceptance, GlobalConnections, SPARE_BUFFERS, WorkerHandle, WorkerSetup, spawn_worker,
+    Acceptance, Begun, GlobalConnections, SPARE_BUFFERS, WorkerHandle, WorkerSetup, spawn_worker,
 };
 
 #[cfg(test)]

@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use socket2::{SockRef, Socket, TcpKeepalive};
@@ -19,6 +19,7 @@ use crate::base::names::ListenerName;
 use crate::base::task::{self, Task};
 use crate::codec::io::BufferPool;
 use crate::config::listener::{BindAddress, ListenAddress};
+use crate::http::chore;
 use crate::http::conn::Peer;
 use crate::http::drain::{DrainLevel, DrainPlan, LocalDrain};
 use crate::http::worker::Worker;
@@ -33,6 +34,9 @@ pub const SPARE_BUFFERS: usize = 256;
 /// Kept by a worker for as long as it has sockets open that it is to close. Nothing is ever sent:
 /// the receiver hears that the last one was dropped, also where the worker is gone.
 pub(super) type StillOpen = mpsc::Sender<std::convert::Infallible>;
+
+/// Hears of listeners whose filters are ready to serve.
+pub type Begun = mpsc::Sender<Weak<ListenerSpec>>;
 
 /// What the control runtime tells a worker.
 pub enum Command {
@@ -78,6 +82,13 @@ pub enum Command {
         accept: Acceptance,
         /// If they are not: until the sockets are closed.
         open: StillOpen,
+    },
+    /// Do what the filters of a listener do beside requests, from now on; tell when it may serve.
+    Begin {
+        /// The listener, which may be gone before that.
+        spec: Weak<ListenerSpec>,
+        /// Who is told.
+        begun: Begun,
     },
     /// Tell how many connections there are.
     Count(oneshot::Sender<usize>),
@@ -191,6 +202,20 @@ pub fn spawn_worker(
     Ok(WorkerHandle { commands, thread: Some(thread) })
 }
 
+/// Nothing here keeps a listener that is replaced meanwhile.
+fn begin_chores(worker: &Rc<Worker>, spec: Weak<ListenerSpec>, begun: Begun) {
+    let Some(listener) = spec.upgrade() else { return };
+    let managers = listener.chains().filter_map(|chain| chain.handler.manager());
+    let first: Vec<_> = managers.map(|manager| chore::start(manager, worker)).collect();
+    let telling = async move {
+        for first in first {
+            first.await;
+        }
+        let _control_is_gone = begun.send(spec).await;
+    };
+    task::spawn_local("first chores", telling).detach();
+}
+
 /// A listener on this worker.
 pub(super) struct Local {
     pub(super) spec: Arc<ListenerSpec>,
@@ -261,6 +286,7 @@ impl State {
                     self.stop_accepting(&listeners, open);
                 }
             }
+            Command::Begin { spec, begun } => begin_chores(&self.worker, spec, begun),
             Command::Count(answer) => {
                 let now = self.listeners.values().map(|l| l.local.drain.active()).sum::<usize>();
                 let old = self.draining.iter().map(|l| l.drain.active()).sum::<usize>();

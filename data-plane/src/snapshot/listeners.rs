@@ -33,6 +33,8 @@ pub(super) struct Slot {
 struct Entry {
     config: Arc<ListenerConfig>,
     spec: Arc<ListenerSpec>,
+    /// Its filters are ready to serve.
+    begun: bool,
 }
 
 impl Entry {
@@ -76,7 +78,11 @@ impl Snapshot {
         // An API listener has no socket; it is for clients that embed a proxy.
         let Some(tcp) = config.tcp() else { return };
         let spec = Arc::new(self.build_listener(&name, tcp));
-        let entry = Entry { config: Arc::clone(config), spec };
+        let begun = !spec.has_chores();
+        if !begun {
+            effects.push(Effect::Begin(Arc::clone(&spec)));
+        }
+        let entry = Entry { config: Arc::clone(config), spec, begun };
         for (source, rds) in rds_of(&entry) {
             self.want(Wanted::Routes(rds), &source, effects);
         }
@@ -90,6 +96,17 @@ impl Snapshot {
             self.forget(&replaced, effects);
         }
         self.try_activate(&name, effects);
+    }
+
+    /// The filters of a listener are ready to serve, if it is still wanted.
+    pub fn begun(&mut self, spec: &Weak<ListenerSpec>, effects: &mut Vec<Effect>) {
+        let Some(spec) = spec.upgrade() else { return };
+        let slot = self.listeners.get_mut(&spec.name);
+        let warming = slot.and_then(|slot| slot.warming.as_mut());
+        if let Some(entry) = warming.filter(|entry| Arc::ptr_eq(&entry.spec, &spec)) {
+            entry.begun = true;
+            self.try_activate(&spec.name, effects);
+        }
     }
 
     /// Removes a listener that came by xDS.
@@ -265,11 +282,13 @@ impl Snapshot {
         }
     }
 
-    /// A listener that has all its route tables takes the place of the one that served.
+    /// A listener that has all its route tables, and whose filters are ready, takes
+    /// the place of the one that served.
     fn try_activate(&mut self, name: &ListenerName, effects: &mut Vec<Effect>) {
         let Some(slot) = self.listeners.get_mut(name) else { return };
         let Some(entry) = &slot.warming else { return };
-        if rds_of(entry).iter().any(|(_, rds)| !self.routes.contains_key(rds)) {
+        let has_routes = rds_of(entry).iter().all(|(_, rds)| self.routes.contains_key(rds));
+        if !has_routes || !entry.begun {
             return;
         }
         let warm = slot.warming.take();

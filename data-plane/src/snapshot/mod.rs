@@ -100,6 +100,13 @@ impl Handler {
 }
 
 impl ListenerSpec {
+    /// Whether its filters do anything beside requests.
+    #[must_use]
+    pub fn has_chores(&self) -> bool {
+        let mut managers = self.chains().filter_map(|chain| chain.handler.manager());
+        managers.any(|manager| !manager.cell.load().chains.chores().is_empty())
+    }
+
     /// All chains, the default chain last.
     pub fn chains(&self) -> impl Iterator<Item = &ChainSpec> {
         self.chains.iter().chain(&self.default_chain)
@@ -109,6 +116,9 @@ impl ListenerSpec {
 /// What is to be done after a change.
 #[derive(Debug)]
 pub enum Effect {
+    /// Do what the filters of this listener do beside requests, from now on, and tell
+    /// [`Snapshot::begun`] when it may serve.
+    Begin(Arc<ListenerSpec>),
     /// Serve this listener, in place of the one of the same name.
     Listen(Arc<ListenerSpec>),
     /// Watch the hosts of this cluster, for as long as it lives.

@@ -107,6 +107,7 @@ fn shown(effect: &Effect) -> String {
         Wanted::Routes(name) => format!("rds {name}"),
     };
     match effect {
+        Effect::Begin(spec) => format!("begin {}", spec.name),
         Effect::Listen(spec) => format!("listen {}", spec.name),
         Effect::Resolve(cluster) => format!("resolve {}", cluster.name()),
         Effect::Subscribe(what, _) => format!("+{}", wanted(what)),
@@ -154,10 +155,14 @@ const HCM: &str = "\"@type\": type.googleapis.com/envoy.extensions.filters.netwo
                    type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]";
 
 fn listener_of(name: &str, source: &str) -> Arc<ListenerConfig> {
+    listener_with(name, HCM, source)
+}
+
+fn listener_with(name: &str, manager: &str, source: &str) -> Arc<ListenerConfig> {
     let yaml = format!(
         "static_resources: {{listeners: [{{name: {name}, address: {{socket_address: \
          {{address: 127.0.0.1, port_value: 8000}}}}, filter_chains: [{{filters: [{{name: hcm, \
-         typed_config: {{{HCM}, {source}}}}}]}}]}}]}}"
+         typed_config: {{{manager}, {source}}}}}]}}]}}]}}"
     );
     let loaded = load::load_text("listener.yaml", &yaml).expect("the test's own listener");
     Arc::clone(&loaded.config.listeners[0].value)
@@ -340,6 +345,39 @@ fn a_listener_serves_once_its_routes_are_here() {
     assert_eq!(rig.routes("r", 200), ["listen l"]);
     assert_eq!(rig.snapshot.listener_counts(), (1, 0));
     assert!(rig.routes("r", 201).is_empty(), "new routes need no new listener");
+}
+
+/// A listener whose filters fetch keys; `path` makes two of a name differ.
+fn with_chores(name: &str, path: &str) -> Arc<ListenerConfig> {
+    let jwt = format!(
+        "http_filters: [{{name: jwt, typed_config: {{\"@type\": type.googleapis.com/envoy.\
+         extensions.filters.http.jwt_authn.v3.JwtAuthentication, providers: {{p: {{remote_jwks: \
+         {{async_fetch: {{}}, http_uri: {{uri: \"http://k{path}\", cluster: k, timeout: 1s}}}}}}}}\
+         }}}}, "
+    );
+    listener_with(name, &HCM.replace("http_filters: [", &jwt), "route_config: {name: r}")
+}
+
+#[test]
+fn a_listener_serves_once_its_filters_are_ready() {
+    let mut rig = Rig::new();
+    let mut begun = Vec::new();
+    for path in ["/1", "/2"] {
+        rig.snapshot.set_listener(&with_chores("l", path), Origin::Dynamic, &mut rig.effects);
+        begun.extend(rig.effects.drain(..).filter_map(|effect| match effect {
+            Effect::Begin(spec) => Some(Arc::downgrade(&spec)),
+            _ => None,
+        }));
+    }
+    assert_eq!(rig.snapshot.listener_counts(), (0, 1));
+    assert!(begun[0].upgrade().is_none(), "nothing keeps what was replaced");
+    rig.snapshot.begun(&begun[0], &mut rig.effects);
+    assert_eq!(rig.snapshot.listener_counts(), (0, 1));
+    rig.snapshot.begun(&begun[1], &mut rig.effects);
+    assert_eq!(rig.told(), ["listen l"]);
+    assert_eq!(rig.remove_listener("l"), ["unlisten l"]);
+    rig.snapshot.begun(&begun[1], &mut rig.effects);
+    assert!(rig.told().is_empty());
 }
 
 #[test]

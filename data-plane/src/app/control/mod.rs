@@ -7,7 +7,7 @@
 mod reload;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -29,7 +29,7 @@ use crate::config::listener::ListenerKind;
 use crate::config::resource::ResourceValue;
 use crate::config::source::ConfigSource;
 use crate::http::drain::DrainLevel;
-use crate::listener::{Acceptance, Listeners, Which};
+use crate::listener::{Acceptance, Begun, Listeners, Which};
 use crate::snapshot::{Effect, ListenerSpec, Origin, Snapshot, Wanted};
 use crate::telemetry::access_log::Logs;
 use crate::telemetry::metrics::{Metrics, UpdateResult};
@@ -147,6 +147,9 @@ pub(super) struct Control {
     resolving: HashMap<ClusterName, Task>,
     resolved: mpsc::Receiver<Arc<Cluster>>,
     resolved_tx: mpsc::Sender<Arc<Cluster>>,
+    /// Listeners whose filters are ready to serve.
+    begun: mpsc::Receiver<Weak<ListenerSpec>>,
+    begun_tx: Begun,
     cds_answered: bool,
     lds_answered: bool,
 }
@@ -154,6 +157,7 @@ pub(super) struct Control {
 impl Control {
     pub(super) fn new(parts: Parts) -> Self {
         let (resolved_tx, resolved) = mpsc::channel(256);
+        let (begun_tx, begun) = mpsc::channel(256);
         Self {
             phase: Phase::Clusters,
             held: Vec::new(),
@@ -162,6 +166,8 @@ impl Control {
             resolving: HashMap::new(),
             resolved,
             resolved_tx,
+            begun,
+            begun_tx,
             cds_answered: parts.loaded.config.dynamic.cds.is_none(),
             lds_answered: parts.loaded.config.dynamic.lds.is_none(),
             parts,
@@ -183,9 +189,10 @@ impl Control {
         let local = dynamic.cds.is_none() && dynamic.lds.is_none() && dynamic.ads.is_none();
         while self.phase < Phase::Live && local {
             // Names of static clusters, endpoints and route tables of other sources: each of them
-            // comes, or is given up after its time. Both branches are receives of channels.
+            // comes, or is given up after its time. All branches are receives of channels.
             tokio::select! {
                 Some(cluster) = self.resolved.recv() => self.cluster_resolved(&cluster).await?,
+                Some(spec) = self.begun.recv() => self.listener_begun(&spec).await?,
                 Some(event) = self.parts.events.recv() => self.event(event).await?,
                 else => break,
             }
@@ -207,6 +214,7 @@ impl Control {
                 },
                 Some(event) = self.parts.events.recv() => self.event(event).await,
                 Some(cluster) = self.resolved.recv() => self.cluster_resolved(&cluster).await,
+                Some(spec) = self.begun.recv() => self.listener_begun(&spec).await,
                 () = self.parts.listeners.hand_over() => Ok(()),
                 _ = sweep.tick() => {
                     self.parts.snapshot.sweep();
@@ -326,6 +334,12 @@ impl Control {
         self.perform_and_advance(effects).await
     }
 
+    async fn listener_begun(&mut self, spec: &Weak<ListenerSpec>) -> Result<(), StartError> {
+        let mut effects = Vec::new();
+        self.parts.snapshot.begun(spec, &mut effects);
+        self.perform_and_advance(effects).await
+    }
+
     async fn event(&mut self, event: Event<ResourceValue>) -> Result<(), StartError> {
         let mut effects = Vec::new();
         match event {
@@ -410,6 +424,9 @@ impl Control {
             && self.parts.snapshot.warming_clusters().next().is_none()
         {
             self.phase = Phase::Listeners;
+            // What filters ask clusters for had to wait for those.
+            let held = std::mem::take(&mut self.held);
+            self.perform(held).await?;
             if let Some(source) = self.parts.loaded.config.dynamic.lds.clone() {
                 self.watch_all(TypeUrl::LISTENER, &source, "listener_manager.lds.").await?;
             }
@@ -464,6 +481,12 @@ impl Control {
 
     async fn perform_one(&mut self, effect: Effect) -> Result<(), StartError> {
         match effect {
+            Effect::Begin(spec) if self.phase < Phase::Listeners => {
+                self.held.push(Effect::Begin(spec));
+            }
+            Effect::Begin(spec) => {
+                self.parts.listeners.begin(&spec, self.begun_tx.clone()).await;
+            }
             Effect::Listen(spec) if self.phase < Phase::Live => {
                 self.held.push(Effect::Listen(spec));
             }

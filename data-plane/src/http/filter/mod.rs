@@ -31,6 +31,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::codec::{BodyPart, RequestHead, ResponseHead};
 use crate::config::extension::{ExtensionConfig, ExtensionParser};
+use crate::http::chore::Chore;
 use crate::http::exchange::Exchange;
 use crate::http::reply::LocalReply;
 use crate::telemetry::stats::Registry;
@@ -88,6 +89,11 @@ pub trait FilterFactory: Send + Sync + fmt::Debug {
     /// One filter for one request. `overrides` are the per-route configurations that apply, least
     /// to most specific (route configuration, virtual host, route, weighted cluster).
     fn create(&self, overrides: &[&ExtensionConfig]) -> Box<dyn HttpFilter>;
+
+    /// What this factory does beside requests.
+    fn chores(&self) -> Vec<Arc<dyn Chore>> {
+        Vec::new()
+    }
 
     /// What the filters of this factory want to see.
     fn interest(&self) -> Interest {

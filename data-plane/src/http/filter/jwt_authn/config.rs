@@ -11,7 +11,7 @@ use proto::envoy::extensions::filters::http::jwt_authn::v3 as pb;
 use proto::rules::PolicyRow;
 
 use super::jwks::Keys;
-use super::remote::Remote;
+use super::remote::{Ahead, Remote};
 use crate::base::pattern::StringMatcher;
 use crate::config::error::{At, Collector, Problems, Reason};
 use crate::config::extension::{self, Body};
@@ -26,7 +26,7 @@ pub(super) const MESSAGE: &str = "envoy.extensions.filters.http.jwt_authn.v3.Jwt
 /// Full name of the message of a route.
 pub(super) const OF_ROUTE: &str = "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig";
 
-/// What is built. Keys fetched ahead of requests, metadata, rules by filter state and tokens that
+/// What is built. Metadata, rules by filter state and tokens that
 /// are not verified are not.
 pub(super) const ROWS: &[PolicyRow<'static>] = &[
     (
@@ -67,7 +67,12 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
     ),
     (
         "envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks",
-        &["http_uri", "cache_duration", "retry_policy"],
+        &["http_uri", "cache_duration", "async_fetch", "retry_policy"],
+        &[],
+    ),
+    (
+        "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch",
+        &["fast_listener", "failed_refetch_duration"],
         &[],
     ),
     ("envoy.extensions.filters.http.jwt_authn.v3.JwtHeader", &["name", "value_prefix"], &[]),
@@ -105,6 +110,9 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
 
 /// How long fetched keys are good where nothing is written.
 const CACHE: Duration = Duration::from_secs(600);
+
+/// How long before that time is over they are fetched anew, where that is ahead of requests.
+const EARLY: Duration = Duration::from_secs(5);
 
 /// Envoy's allowance for clocks that differ.
 const CLOCK_SKEW_SECONDS: u32 = 60;
@@ -366,14 +374,30 @@ fn parse_remote(message: pb::RemoteJwks) -> Result<Remote, Problems> {
         return Err(Reason::Missing.into()).at("cluster").at("http_uri");
     };
     let cache = field::duration(message.cache_duration, "cache_duration")?.unwrap_or(CACHE);
+    let cache = Duration::from_secs(cache.as_secs());
+    let ahead = message.async_fetch.map(|fetch| parse_ahead(fetch, cache));
+    let ahead = ahead.transpose().at("async_fetch")?;
     let retry = message.retry_policy.map(parse_retries).transpose().at("retry_policy")?;
     Ok(Remote {
         authority,
         path,
         cluster: cluster.into(),
         timeout,
-        cache: Duration::from_secs(cache.as_secs()),
+        cache,
         retry: retry.map(Arc::new),
+        ahead,
+    })
+}
+
+/// Times are whole seconds as in Envoy, but never none: that would be one fetch after another.
+fn parse_ahead(message: pb::JwksAsyncFetch, cache: Duration) -> Result<Ahead, Problems> {
+    let failed = field::duration(message.failed_refetch_duration, "failed_refetch_duration")?;
+    let second = Duration::from_secs(1);
+    let early = if cache > EARLY { cache - EARLY } else { cache };
+    Ok(Ahead {
+        fast_listener: message.fast_listener,
+        pause: early.max(second),
+        pause_failed: Duration::from_secs(failed.unwrap_or(second).as_secs()).max(second),
     })
 }
 

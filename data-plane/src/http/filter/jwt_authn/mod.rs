@@ -2,7 +2,7 @@
 //!
 //! Tokens are verified on the request's own worker: a signature costs tens of microseconds and
 //! waits for nothing. Keys stand in the configuration (`local_jwks`), or are fetched when a request
-//! needs them (`remote_jwks`).
+//! needs them (`remote_jwks`), or ahead of that (`async_fetch`).
 
 mod config;
 mod jwks;
@@ -26,6 +26,7 @@ use crate::config::error::Problems;
 use crate::config::extension::{Body, ExtensionConfig, ExtensionParser, PolicyRow};
 use crate::config::header_mutation::AppendAction;
 use crate::config::resource::ParseCx;
+use crate::http::chore::Chore;
 use crate::http::exchange::Exchange;
 use crate::http::filter::{FilterCx, FilterFactory, FilterKind, HttpFilter, Step, Wake};
 use crate::http::reply::LocalReply;
@@ -37,7 +38,7 @@ pub use config::{
     Claim, Excuse, JwtConfig, KeySource, OfRoute, Places, Provider, Requirement, Rule,
 };
 pub use jwks::Keys;
-pub use remote::Remote;
+pub use remote::{Ahead, Remote};
 use remote::{Fetched, Source};
 use token::Failure;
 use verify::{RemoteKeys, Verify};
@@ -105,6 +106,11 @@ struct Factory {
 }
 
 impl FilterFactory for Factory {
+    fn chores(&self) -> Vec<Arc<dyn Chore>> {
+        let ahead = self.sources.iter().flatten().filter(|source| source.is_ahead());
+        ahead.map(|source| Arc::clone(source) as Arc<dyn Chore>).collect()
+    }
+
     fn create(&self, overrides: &[&ExtensionConfig]) -> Box<dyn HttpFilter> {
         let of_route = overrides.last().map(|config| (*config).clone());
         Box::new(Filter {

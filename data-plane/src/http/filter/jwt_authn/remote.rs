@@ -1,9 +1,12 @@
-//! Keys that another server gives out (`remote_jwks`): asked for when a request needs them.
+//! Keys that another server gives out (`remote_jwks`): asked for when a request needs them, or
+//! ahead of that.
 //!
 //! A [`Source`] is shared by all workers, and so is what it fetched. Where no key is at hand, the
 //! worker of the first request that needs one asks, on a task of its own that no client can end;
 //! whoever needs them meanwhile waits for the same answer. As in Envoy keys are good for the time
-//! that the configuration gives, whatever the answer says, and not a moment longer.
+//! that the configuration gives, whatever the answer says, and not a moment longer. With
+//! `async_fetch` a [`Chore`] asks shortly before that time is over; those keys stay good until the
+//! next ones are here, however long their server is away.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,8 +19,9 @@ use super::jwks::Keys;
 use crate::base::clock::{self, Instant};
 use crate::base::names::ClusterName;
 use crate::base::task;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterMap};
 use crate::config::route::RetryPolicy;
+use crate::http::chore::{Chore, Doing};
 use crate::http::router::{Ask, AskCx};
 use crate::telemetry::stats::{Group, JwtStat};
 
@@ -42,6 +46,19 @@ pub struct Remote {
     pub cache: Duration,
     /// `retry_policy`.
     pub retry: Option<Arc<RetryPolicy>>,
+    /// `async_fetch`.
+    pub ahead: Option<Ahead>,
+}
+
+/// Keys are fetched before a request needs them (`JwksAsyncFetch`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// `fast_listener`: the listener does not wait for the first fetch.
+    pub fast_listener: bool,
+    /// From a fetch to the next: `cache_duration` but for a few seconds.
+    pub pause: Duration,
+    /// `failed_refetch_duration`: the same after one that failed.
+    pub pause_failed: Duration,
 }
 
 /// What a fetch came to; `None` where it failed.
@@ -60,7 +77,8 @@ pub(super) struct Source {
 #[derive(Debug)]
 struct Kept {
     keys: Keys,
-    until: Instant,
+    /// `None` is until there are others.
+    until: Option<Instant>,
 }
 
 impl Source {
@@ -76,7 +94,14 @@ impl Source {
     /// Does something with the keys if they are good at that moment.
     pub(super) fn with_keys<T>(&self, now: Instant, then: impl FnOnce(&Keys) -> T) -> Option<T> {
         let kept = self.kept.load();
-        kept.as_ref().filter(|kept| now < kept.until).map(|kept| then(&kept.keys))
+        kept.as_ref()
+            .filter(|kept| kept.until.is_none_or(|until| now < until))
+            .map(|kept| then(&kept.keys))
+    }
+
+    /// Whether keys are fetched before a request needs them.
+    pub(super) const fn is_ahead(&self) -> bool {
+        self.remote.ahead.is_some()
     }
 
     /// Name of the cluster that is asked.
@@ -119,7 +144,7 @@ impl Source {
     }
 
     fn keep(&self, keys: Keys) {
-        let until = clock::now() + self.remote.cache;
+        let until = (!self.is_ahead()).then(|| clock::now() + self.remote.cache);
         self.kept.store(Some(Arc::new(Kept { keys, until })));
     }
 
@@ -153,6 +178,25 @@ impl Source {
             Ok(keys) => Some(keys),
             Err(why) => failed(&why),
         }
+    }
+}
+
+impl Chore for Source {
+    fn holds_listener(&self) -> bool {
+        self.remote.ahead.is_some_and(|ahead| !ahead.fast_listener)
+    }
+
+    fn run(self: Arc<Self>, cx: AskCx, clusters: Arc<ClusterMap>) -> Doing {
+        Box::pin(async move {
+            let cluster = clusters.get(self.cluster()).cloned();
+            let fetched = told(self.fetch(cx, cluster)).await;
+            let ahead = self.remote.ahead;
+            let pause = match fetched {
+                Some(_) => ahead.map(|ahead| ahead.pause),
+                None => ahead.map(|ahead| ahead.pause_failed),
+            };
+            pause.unwrap_or(self.remote.cache)
+        })
     }
 }
 

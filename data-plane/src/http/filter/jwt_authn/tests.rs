@@ -220,6 +220,7 @@ fn remote() -> Remote {
         timeout: None,
         cache: Duration::from_secs(60),
         retry: None,
+        ahead: None,
     }
 }
 
