@@ -6,7 +6,7 @@ use tests::client::{Connection, Response};
 use tests::collector::{Collector, Span};
 use tests::message::Head;
 use tests::proxy::{Kind, Proxy};
-use tests::{setup, stats};
+use tests::{setup, stats, wait};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -220,4 +220,25 @@ fn a_dead_collector_costs_spans_and_no_request() {
     }
     assert!(traced.stat("tracing.opentelemetry.spans_dropped") > 0);
     assert_eq!(traced.stat("http.in.tracing.random_sampling"), 20);
+}
+
+/// A collector that closed its connection and came back gets the next spans; no request fails
+/// meanwhile, and none of the queue is lost for want of room.
+#[test]
+fn a_collector_that_comes_back_gets_spans_again() {
+    let mut traced = Traced::start(&json!({"provider": provider(&json!({}))}), &json!({}));
+    traced.backend.always(Reply::ok("hello"));
+    let address = traced.collector.address();
+    let _answer = traced.get("/first", "");
+    assert_eq!(only(traced.collector.wait(1)).tag("http.url"), "http://shop.test/first");
+    let elsewhere = Collector::start();
+    drop(std::mem::replace(&mut traced.collector, elsewhere));
+    traced.collector = Collector::at(address);
+    let again = wait::until("a span", || {
+        let (answer, _) = traced.get("/again", "");
+        assert_eq!(answer.status(), 200);
+        traced.collector.take().into_iter().next()
+    });
+    assert_eq!(again.tag("http.url"), "http://shop.test/again");
+    assert_eq!(traced.stat("tracing.opentelemetry.spans_dropped"), 0);
 }

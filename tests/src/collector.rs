@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -37,7 +37,17 @@ pub struct Span {
 pub struct Collector {
     address: SocketAddr,
     spans: Arc<Mutex<Vec<Span>>>,
-    _end: oneshot::Sender<()>,
+    end: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+/// All its connections are closed then.
+impl Drop for Collector {
+    fn drop(&mut self) {
+        if let Some((end, thread)) = self.end.take() {
+            drop(end);
+            let _ended = thread.join();
+        }
+    }
 }
 
 impl Span {
@@ -85,13 +95,22 @@ impl Collector {
     /// Where the system gives no port.
     #[must_use]
     pub fn start() -> Self {
+        Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// Listens there, where another one did.
+    ///
+    /// # Panics
+    /// Where the address is not to be had.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Self {
         let (end, ended) = oneshot::channel::<()>();
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let listener = std::net::TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         listener.set_nonblocking(true).expect("a socket can be made non-blocking");
         let spans = Arc::new(Mutex::new(Vec::new()));
         let found = Arc::clone(&spans);
-        thread::spawn(move || {
+        let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("a runtime for the collector");
             runtime.block_on(async move {
@@ -101,7 +120,7 @@ impl Collector {
                 }
             });
         });
-        Self { address, spans, _end: end }
+        Self { address, spans, end: Some((end, thread)) }
     }
 
     /// Where it listens.

@@ -5,9 +5,12 @@
 //! collector through the named cluster as it is at that moment. What cannot be sent is lost, as in
 //! Envoy; while a collector does not answer, spans wait in the queue until that is full.
 
-use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use std::{fmt, io};
 
 use http::uri::PathAndQuery;
 use opentelemetry::KeyValue;
@@ -20,6 +23,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::MissedTickBehavior;
 use tonic::Request;
@@ -29,7 +33,7 @@ use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
 use crate::base::{clock, task};
-use crate::cluster::connect::{ConnectOptions, connect};
+use crate::cluster::connect::{ConnectOptions, Socket, connect};
 use crate::cluster::lb::PickCx;
 use crate::cluster::pick::Picker;
 use crate::cluster::{Cluster, Host};
@@ -137,15 +141,17 @@ struct Collector {
 /// A connection to it.
 struct Open {
     channel: Channel,
+    /// The other side closed it.
+    ended: Arc<AtomicBool>,
     cluster: Arc<Cluster>,
     host: Arc<Host>,
 }
 
 impl Open {
-    /// Whether it still leads to where the configuration says.
+    /// Whether it is open, and still leads to where the configuration says.
     fn leads_to(&self, cluster: Option<&Arc<Cluster>>) -> bool {
         let same = cluster.is_some_and(|cluster| Arc::ptr_eq(cluster, &self.cluster));
-        same && !self.host.is_removed()
+        same && !self.host.is_removed() && !self.ended.load(Ordering::Relaxed)
     }
 }
 
@@ -231,13 +237,60 @@ async fn dial(cluster: Arc<Cluster>, service: &GrpcServiceConfig) -> Result<Open
     let socket = connect(host.address(), &options, WorkerId::CONTROL).await;
     let socket = socket.map_err(|error| error.to_string())?;
     let authority = service.authority.as_deref().unwrap_or(service.cluster.as_str());
-    let channel = channel(Box::new(socket), authority, None).await;
+    let ended = Arc::new(AtomicBool::new(false));
+    let watched = Watched { socket, ended: Arc::clone(&ended) };
+    let channel = channel(Box::new(watched), authority, None).await;
     let channel = channel.map_err(|error| error.to_string())?;
-    Ok(Open { channel, cluster, host })
+    Ok(Open { channel, ended, cluster, host })
 }
 
 fn pick(cluster: &Cluster) -> Option<Arc<Host>> {
     let mut picker = Picker::new(Arc::clone(&cluster.hosts()));
     let picked = picker.pick(&mut PickCx { rng: &mut fastrand::Rng::new(), hash: None })?;
     picker.set().hosts().get(picked.index).cloned()
+}
+
+/// A connection that tells of its end, so that no batch is lost on one that a collector closed
+/// while there was nothing to send.
+struct Watched {
+    socket: Socket,
+    ended: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
+        let ended = match &read {
+            Poll::Ready(Ok(())) => buf.filled().len() == before,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        };
+        if ended {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
 }
