@@ -233,6 +233,9 @@ impl Cluster {
     /// Marks it as replaced or removed.
     pub fn set_removed(&self) {
         self.removed.store(true, Ordering::Relaxed);
+        if let Some(detector) = &self.outlier {
+            detector.hosts_changed();
+        }
     }
 }
 

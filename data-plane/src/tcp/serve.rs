@@ -117,13 +117,11 @@ async fn connect(record: &Record) -> Option<TcpConn> {
             Err(LeaseError::Overflow(_)) => {}
             Err(LeaseError::Connect(error)) => {
                 record.upstream.borrow_mut().host = Some(Arc::clone(host.host()));
-                cluster.report(
-                    host.host(),
-                    match error.kind {
-                        ConnectErrorKind::Timeout => Report::TimedOut,
-                        _ => Report::Failed,
-                    },
-                );
+                match error.kind {
+                    ConnectErrorKind::Remote => cluster.report(host.host(), Report::Failed),
+                    ConnectErrorKind::Timeout => cluster.report(host.host(), Report::TimedOut),
+                    ConnectErrorKind::Bind | ConnectErrorKind::Local => {}
+                }
                 not_connected(record, &error);
             }
         }

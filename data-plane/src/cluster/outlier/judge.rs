@@ -122,9 +122,8 @@ impl Judge {
                 })
             })
             .collect();
-        let gone = known.values().filter(|t| t.host.has_flag(HealthFlag::FailedOutlier)).count();
-        self.active = self.active.saturating_sub(u32::try_from(gone).unwrap_or(u32::MAX));
-        self.publish();
+        let gone = known.values().filter(|t| t.ejected_at.is_some()).count();
+        self.fewer_are_out(u32::try_from(gone).unwrap_or(u32::MAX));
     }
 
     /// Looks at the hosts that failed often enough in a row. True if any was ejected.
@@ -171,8 +170,12 @@ impl Judge {
         self.stats.inc(WorkerId::CONTROL, stat);
     }
 
-    fn publish(&self) {
-        self.stats.set(OutlierStat::EjectionsActive, u64::from(self.active));
+    fn fewer_are_out(&mut self, by: u32) {
+        let by = by.min(self.active);
+        self.active -= by;
+        if by > 0 {
+            self.stats.sub(WorkerId::CONTROL, OutlierStat::EjectionsActive, u64::from(by));
+        }
     }
 
     fn detected(&mut self, index: usize, reason: Reason, now: Instant) -> bool {
@@ -199,7 +202,7 @@ impl Judge {
         self.inc(reason.stats().1);
         self.inc(OutlierStat::EjectionsEnforcedTotal);
         self.active += 1;
-        self.publish();
+        self.inc(OutlierStat::EjectionsActive);
         let jitter = duration_below(&mut self.rng, self.config.max_ejection_time_jitter);
         let (base, longest) = (self.config.base_ejection_time, self.config.max_ejection_time);
         let tracked = &mut self.tracked[index];
@@ -232,8 +235,7 @@ impl Judge {
             Row::ALL.into_iter().for_each(|row| monitor.end(row));
         }
         tracing::debug!(host = %tracked.host.address(), "returned");
-        self.active = self.active.saturating_sub(1);
-        self.publish();
+        self.fewer_are_out(1);
         true
     }
 
@@ -274,6 +276,13 @@ impl Judge {
             }
         }
         changed
+    }
+}
+
+impl Drop for Judge {
+    /// A cluster that takes the place of this one counts in the same gauge.
+    fn drop(&mut self) {
+        self.fewer_are_out(self.active);
     }
 }
 

@@ -94,7 +94,7 @@ impl Detector {
         }
     }
 
-    /// Hosts came or went.
+    /// Hosts came or went, or the whole cluster did.
     pub(super) fn hosts_changed(&self) {
         self.wake.notify_one();
     }
@@ -113,8 +113,8 @@ impl Detector {
     }
 }
 
-/// Watches a cluster's hosts on this runtime, for as long as the cluster lives; a cluster without
-/// outlier detection has nothing to watch.
+/// Watches a cluster's hosts on this runtime until the cluster is replaced or removed; a cluster
+/// without outlier detection has nothing to watch.
 pub fn start(cluster: &Arc<Cluster>) {
     let Some(detector) = cluster.outlier() else { return };
     let (watched, wake) = (Arc::downgrade(cluster), Arc::clone(&detector.wake));
@@ -130,6 +130,9 @@ pub fn start(cluster: &Arc<Cluster>) {
             }
             let Some(cluster) = watched.upgrade() else { return };
             let Some(detector) = cluster.outlier() else { return };
+            if cluster.is_removed() {
+                return;
+            }
             let now = clock::now();
             judge.follow(cluster.hosts().hosts());
             let mut changed = judge.consecutive(now);

@@ -76,7 +76,7 @@ impl Monitor {
     pub(super) fn take(&self, told: Told, config: &OutlierConfig) -> bool {
         match told {
             Told::Answer(status) => {
-                let failed = status >= 500;
+                let failed = matches!(status, 500..=599);
                 self.count(Side::External, !failed);
                 if !failed {
                     self.end(Row::GatewayFailure);

@@ -231,6 +231,56 @@ fn a_host_that_leaves_counts_no_more() {
     assert_eq!(rig.stat("ejections_active"), 0);
 }
 
+#[test]
+fn the_gauge_forgets_a_cluster_that_is_replaced() {
+    let mut old = Rig::new(2, all_may_go());
+    old.say(0, Report::Failed, 5);
+    old.say(1, Report::Failed, 5);
+    assert!(old.consecutive());
+    assert_eq!(old.stat("ejections_active"), 2);
+    let (cluster, registry) = (old.cluster, old.registry);
+    let new = Cluster::new(Arc::clone(cluster.config()), &registry);
+    let rng = fastrand::Rng::with_seed(1);
+    let detector = new.outlier().unwrap();
+    let mut judge = Judge::new(&detector.config, detector.stats.clone(), rng);
+    judge.follow(new.hosts().hosts());
+    for _ in 0..5 {
+        new.report(&new.hosts().hosts()[0], Report::Failed);
+    }
+    assert!(judge.consecutive(old.now));
+    assert_eq!(detector.stats.value(OutlierStat::EjectionsActive), 3);
+    drop(old.judge);
+    assert_eq!(detector.stats.value(OutlierStat::EjectionsActive), 1);
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_removed_is_watched_no_longer() {
+    let rig = Rig::new(1, all_may_go());
+    let (cluster, registry) = (Arc::new(rig.cluster), rig.registry);
+    let detector = cluster.outlier().unwrap();
+    start(&cluster);
+    for _ in 0..5 {
+        cluster.report(&cluster.hosts().hosts()[0], Report::Failed);
+    }
+    let active = || detector.stats.value(OutlierStat::EjectionsActive);
+    while active() == 0 {
+        tokio::task::yield_now().await;
+    }
+    cluster.set_removed();
+    while active() == 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(detector.task.get().unwrap().is_finished());
+    drop(registry);
+}
+
+#[test]
+fn a_status_beyond_5xx_is_no_failure() {
+    let mut rig = Rig::new(1, all_may_go());
+    rig.say(0, Report::Status(600), 5);
+    assert!(!rig.consecutive());
+}
+
 /// Whatever happens in whatever order, the gauge is the number of flags, and within the share.
 #[test]
 fn the_gauge_is_the_number_of_hosts_that_are_out() {

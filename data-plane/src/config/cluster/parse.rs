@@ -83,6 +83,11 @@ fn refuse_unbuilt(cluster: &pb::Cluster) -> Result<(), Problems> {
         (!cluster.transport_socket_matches.is_empty(), "transport_socket_matches"),
         (cluster.transport_socket_matcher.is_some(), "transport_socket_matcher"),
         (cluster.upstream_config.is_some(), "upstream_config"),
+        // Only what finds a host failed closes its connections.
+        (
+            cluster.close_connections_on_host_health_failure && cluster.outlier_detection.is_some(),
+            "close_connections_on_host_health_failure",
+        ),
         (cluster.queuing_policies.is_some(), "queuing_policies"),
         (
             cluster.per_connection_buffer_high_watermark_timeout.is_some(),

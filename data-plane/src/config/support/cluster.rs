@@ -48,7 +48,8 @@ pub(super) const ROWS: &[PolicyRow<'static>] = &[
             "protocol_selection",
             "upstream_connection_options",
             "upstream_bind_config",
-            // HTTP connections of a host that fails are drained in any case, as in Envoy.
+            // Nothing closes them but probes, which are refused, and outlier detection, with which
+            // it is refused.
             "close_connections_on_host_health_failure",
             "ignore_health_on_host_removal",
             "load_balancing_policy",

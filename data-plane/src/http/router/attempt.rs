@@ -488,7 +488,7 @@ pub(super) fn count_response(cluster: &Cluster, ex: &Exchange, status: u16) {
 
 /// The status that outlier detection looks at: of an answer to gRPC that is over with its head,
 /// what its own stands for.
-fn judged_status(head: &RequestHead, answer: &ResponseHead) -> u16 {
+pub(super) fn judged_status(head: &RequestHead, answer: &ResponseHead) -> u16 {
     let own = answer.headers.get("grpc-status").filter(|_| ReplyFor::of(head) == ReplyFor::Grpc);
     match own.and_then(|value| value.to_str().ok()) {
         None => answer.status.as_u16(),

@@ -199,6 +199,7 @@ impl<'a> Asking<'a> {
             payload: Payload::Http,
         });
         let lease = leasing.await.map_err(|error| AskError::Failed(error.into()))?;
+        self.cluster.report(pool.host(), Report::Connected);
         let stream = Stream::start(lease, &self.head, Payload::Http);
         self.stream = Some(stream.map_err(|error| failed(&error, Sent::Nothing))?);
         poll_fn(|cx| self.poll_answer(cx)).await

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::super::attempt::judged_status;
 use super::super::stream::{Cancelled, Stream};
 use super::pipe::{Pipe, Taken};
 use crate::base::clock::{self, Instant};
@@ -128,7 +129,10 @@ impl Mirror {
                 Ok(ResponseEvent::Head(head)) => {
                     self.status = Some(head.status.as_u16());
                     self.count(head.status.as_u16());
-                    self.cluster.report(&self.host, Report::Status(head.status.as_u16()));
+                    if self.cluster.outlier().is_some() {
+                        let status = judged_status(&self.head, &head);
+                        self.cluster.report(&self.host, Report::Status(status));
+                    }
                     if head.ends {
                         return Poll::Ready(Ok(()));
                     }
@@ -191,8 +195,11 @@ impl Mirror {
     fn poll_lease(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Phase::Leasing(leasing) = &mut self.phase else { return Poll::Ready(()) };
         let lease = ready!(Pin::new(leasing).poll(cx));
-        if matches!(lease, Err(LeaseError::Connect(_))) {
-            self.cluster.report(&self.host, Report::Failed);
+        match &lease {
+            Ok(_) => self.cluster.report(&self.host, Report::Connected),
+            // The cluster's limits say nothing about the host.
+            Err(LeaseError::Overflow(_)) => {}
+            Err(LeaseError::Connect(_)) => self.cluster.report(&self.host, Report::Failed),
         }
         let stream = lease.ok().map(|lease| Stream::start(lease, &self.head, Payload::Http));
         match stream {
