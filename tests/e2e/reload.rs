@@ -101,7 +101,7 @@ fn a_listener_whose_port_is_taken_is_refused_by_name() {
 fn an_address_is_one_listeners_alone_until_that_goes() {
     let backend = Backend::start();
     let folder = tempfile::tempdir().expect("a folder");
-    let place = backend::dead_address();
+    let place = backend::free_address();
     let named = |names: &[&str]| {
         let one = |name: &&str| {
             let answer = json!({"match": {"prefix": "/"},

@@ -25,7 +25,7 @@ struct Ports {
 
 impl Ports {
     fn free() -> Self {
-        Self { proxy: backend::dead_address(), admin: backend::dead_address() }
+        Self { proxy: backend::free_address(), admin: backend::free_address() }
     }
 
     /// A whole file.
@@ -111,7 +111,7 @@ fn what_cannot_be_taken_over_whole_is_not_taken_over_at_all() {
     let held = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let held = held.local_addr().map(|at| (held, at)).expect("a bound socket has an address");
     let moved = Ports { proxy: held.1, admin: ports.admin };
-    let admin = Ports { proxy: ports.proxy, admin: backend::dead_address() };
+    let admin = Ports { proxy: ports.proxy, admin: backend::free_address() };
     for (text, why) in [
         (String::new(), "the file is empty"),
         (moved.text(two.address()), "another program listens there"),
@@ -138,7 +138,7 @@ fn a_proxy_may_move_and_its_backend_may_get_another_name() {
     let ports = Ports::free();
     replace(&file, &ports.text(one.address()));
     let proxy = start(&file);
-    let moved = Ports { proxy: backend::dead_address(), admin: ports.admin };
+    let moved = Ports { proxy: backend::free_address(), admin: ports.admin };
     replace(&file, &moved.text(two.address()).replace("name: backend", "name: other"));
     let first = wait::until("the new port", || client::get(moved.proxy, "/").ok());
     assert_eq!((first.status(), first.text().as_str()), (200, "two"));

@@ -223,12 +223,30 @@ fn reset(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// An address on which nothing listens.
+/// An address that refuses connections for as long as this process runs: its port is taken, so that
+/// nobody else is given it, and nothing listens there.
 ///
 /// # Panics
 /// Where the system gives no port.
 #[must_use]
 pub fn dead_address() -> SocketAddr {
+    use rustix::net;
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None);
+    let socket = socket.expect("a socket");
+    net::bind(&socket, &any).expect("a free port");
+    let address = net::getsockname(&socket).expect("a bound socket has an address");
+    // It stays open until the process ends.
+    let _fd = std::os::fd::IntoRawFd::into_raw_fd(socket);
+    address.try_into().expect("an address of IPv4")
+}
+
+/// An address that was free a moment ago, for somebody else to listen on.
+///
+/// # Panics
+/// Where the system gives no port.
+#[must_use]
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("a bound socket has an address")
 }
