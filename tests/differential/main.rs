@@ -11,6 +11,7 @@
 mod bootstrap;
 mod case;
 mod compare;
+mod health;
 mod known;
 mod outcome;
 mod side;
@@ -74,6 +75,12 @@ families!(
     upstream,
     virtual_clusters,
 );
+
+/// Hosts that are probed, without a client: another form of its own.
+#[test]
+fn health() {
+    health::run("health");
+}
 
 /// Connections that carry bytes alone: a form of its own.
 #[test]

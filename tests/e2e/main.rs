@@ -8,6 +8,7 @@ mod config_api;
 mod cors;
 mod csrf;
 mod drain;
+mod health;
 mod http1_attacks;
 mod http2_floods;
 mod http2_rules;

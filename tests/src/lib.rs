@@ -9,6 +9,7 @@ pub mod binaries;
 pub mod client;
 pub mod clock;
 pub mod collector;
+pub mod grpc_health;
 pub mod h2_backend;
 pub mod h2_client;
 pub mod h2_frames;

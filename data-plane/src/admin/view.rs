@@ -255,6 +255,10 @@ pub struct HostView {
     pub pending_dynamic_removal: bool,
     /// Health checks have not run yet.
     pub pending_active_hc: bool,
+    /// An immediate failure took it out of the counts of hosts.
+    pub excluded_via_immediate_hc_fail: bool,
+    /// Its last active check took too long.
+    pub active_hc_timeout: bool,
     /// `health_status` of EDS: `HEALTHY`, `UNHEALTHY`, `DRAINING`, `TIMEOUT`, `DEGRADED`.
     pub eds_health_status: &'static str,
     /// Load balancing weight.
@@ -292,6 +296,8 @@ impl HostView {
             failed_active_degraded_check: false,
             pending_dynamic_removal: false,
             pending_active_hc: false,
+            excluded_via_immediate_hc_fail: false,
+            active_hc_timeout: false,
             eds_health_status: "HEALTHY",
             weight: 1,
             locality: [String::new(), String::new(), String::new()],

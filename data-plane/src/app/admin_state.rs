@@ -436,6 +436,11 @@ fn host_view(host: &Arc<Host>) -> HostView {
         rq_timeout,
         rq_total,
         failed_active_health_check: host.has_flag(HealthFlag::FailedActiveHc),
+        failed_active_degraded_check: host.has_flag(HealthFlag::DegradedActiveHc),
+        pending_dynamic_removal: host.has_flag(HealthFlag::PendingDynamicRemoval),
+        pending_active_hc: host.has_flag(HealthFlag::PendingActiveHc),
+        excluded_via_immediate_hc_fail: host.has_flag(HealthFlag::ExcludedByImmediateHc),
+        active_hc_timeout: host.has_flag(HealthFlag::ActiveHcTimeout),
         failed_outlier_check: host.has_flag(HealthFlag::FailedOutlier),
         eds_health_status: if host.has_flag(HealthFlag::EdsDraining) {
             "DRAINING"

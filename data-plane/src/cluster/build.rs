@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::host::{Host, HostAddress, HostSpec};
+use super::host::{CheckTarget, HealthFlag, Host, HostAddress, HostSpec};
 use crate::config::address::Address;
 use crate::config::endpoint::{EndpointConfig, EndpointsConfig, Locality};
 
@@ -60,6 +60,7 @@ fn spec(
         _ => &endpoint.hostname,
     };
     HostSpec {
+        check: check_target(endpoint, &address),
         address,
         hostname: Arc::clone(hostname),
         locality: Arc::clone(locality),
@@ -70,43 +71,70 @@ fn spec(
     }
 }
 
+fn check_target(endpoint: &EndpointConfig, own: &HostAddress) -> CheckTarget {
+    let check = &endpoint.health_check;
+    let other = check.address.as_ref().and_then(|a| addresses(a, &no_names).into_iter().next());
+    let address = match (check.port, other) {
+        (None, other) => other,
+        (Some(port), other) => Some(match other.unwrap_or_else(|| own.clone()) {
+            HostAddress::Socket(address) => SocketAddr::new(address.ip(), port).into(),
+            pipe @ HostAddress::Pipe(_) => pipe,
+        }),
+    };
+    let hostname = Arc::clone(&check.hostname);
+    CheckTarget { address, hostname, disabled: check.disable_active_health_check }
+}
+
 /// The hosts after an update.
 #[derive(Debug)]
 pub struct Merged {
     /// All hosts, in the order of the specs.
     pub hosts: Vec<Arc<Host>>,
+    /// Those of them that are new.
+    pub joined: Vec<Arc<Host>>,
     /// Hosts came or went (`membership_change`).
     pub membership_changed: bool,
     /// Hosts came or went, or something that balancing looks at changed.
     pub changed: bool,
 }
 
-/// Brings `old` hosts to what `specs` say. Hosts that leave are marked as removed.
+/// Brings `old` hosts to what `specs` say. Hosts that leave are marked as removed, but for those
+/// that `stays` of: they are marked as to be removed.
 #[must_use]
-pub fn merge(old: &[Arc<Host>], specs: &[HostSpec]) -> Merged {
-    let mut known: HashMap<(&HostAddress, &str), Vec<&Arc<Host>>> = HashMap::new();
+pub fn merge(old: &[Arc<Host>], specs: &[HostSpec], stays: impl Fn(&Host) -> bool) -> Merged {
+    let mut known: HashMap<(&HostAddress, &str, &CheckTarget), Vec<&Arc<Host>>> = HashMap::new();
     for host in old.iter().rev() {
-        known.entry((host.address(), host.hostname())).or_default().push(host);
+        let key = (host.address(), host.hostname(), host.check());
+        known.entry(key).or_default().push(host);
     }
     let mut merged = Merged {
         hosts: Vec::with_capacity(specs.len()),
+        joined: Vec::new(),
         membership_changed: false,
-        changed: old.len() != specs.len(),
+        changed: old.len() < specs.len(),
     };
     for (index, spec) in specs.iter().enumerate() {
-        let key = (&spec.address, &*spec.hostname);
+        let key = (&spec.address, &*spec.hostname, &spec.check);
         if let Some(host) = known.get_mut(&key).and_then(Vec::pop) {
             merged.changed |= host.update(spec);
             merged.changed |= old.get(index).is_none_or(|old| !Arc::ptr_eq(old, host));
             merged.hosts.push(Arc::clone(host));
         } else {
-            merged.hosts.push(Arc::new(Host::new(spec)));
+            let host = Arc::new(Host::new(spec));
+            merged.hosts.push(Arc::clone(&host));
+            merged.joined.push(host);
             merged.membership_changed = true;
         }
     }
-    for host in known.into_values().flatten() {
-        host.set_removed();
-        merged.membership_changed = true;
+    let leaving: HashSet<_> = known.into_values().flatten().map(Arc::as_ptr).collect();
+    for host in old.iter().filter(|host| leaving.contains(&Arc::as_ptr(host))) {
+        if stays(host) {
+            merged.changed |= host.set_flag(HealthFlag::PendingDynamicRemoval, true);
+            merged.hosts.push(Arc::clone(host));
+        } else {
+            host.set_removed();
+            merged.membership_changed = true;
+        }
     }
     merged.changed |= merged.membership_changed;
     merged

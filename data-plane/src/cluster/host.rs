@@ -100,6 +100,17 @@ pub enum Availability {
     Unhealthy,
 }
 
+/// Where and as whom a host is probed (`Endpoint.HealthCheckConfig`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CheckTarget {
+    /// Another address than its own.
+    pub address: Option<HostAddress>,
+    /// What it is called there; empty: what the cluster's check says.
+    pub hostname: Arc<str>,
+    /// It is not probed, and counts as well.
+    pub disabled: bool,
+}
+
 /// What an update says about a host; the parts that a [`Host`] takes over in place.
 #[derive(Clone, Debug)]
 pub struct HostSpec {
@@ -117,6 +128,8 @@ pub struct HostSpec {
     pub priority: u32,
     /// What the control plane says of its health.
     pub health: HealthStatus,
+    /// How it is probed. Of another target an update makes another host.
+    pub check: CheckTarget,
 }
 
 impl HostSpec {
@@ -131,6 +144,7 @@ impl HostSpec {
             weight: 1,
             priority: 0,
             health: HealthStatus::Unknown,
+            check: CheckTarget::default(),
         }
     }
 }
@@ -140,6 +154,7 @@ impl HostSpec {
 pub struct Host {
     address: HostAddress,
     hostname: Arc<str>,
+    check: CheckTarget,
     locality: ArcSwap<Locality>,
     metadata: ArcSwap<Metadata>,
     weight: AtomicU32,
@@ -161,6 +176,7 @@ impl Host {
         let host = Self {
             address: spec.address.clone(),
             hostname: Arc::clone(&spec.hostname),
+            check: spec.check.clone(),
             locality: ArcSwap::new(Arc::clone(&spec.locality)),
             metadata: ArcSwap::new(Arc::clone(&spec.metadata)),
             weight: AtomicU32::new(1),
@@ -195,6 +211,7 @@ impl Host {
         changed |= self.set_flag(HealthFlag::FailedEds, failed);
         changed |= self.set_flag(HealthFlag::EdsDraining, eds == HealthStatus::Draining);
         changed |= self.set_flag(HealthFlag::DegradedEds, eds == HealthStatus::Degraded);
+        changed |= self.set_flag(HealthFlag::PendingDynamicRemoval, false);
         changed |= self.removed.swap(false, Ordering::Relaxed);
         changed
     }
@@ -209,6 +226,12 @@ impl Host {
     #[must_use]
     pub fn hostname(&self) -> &str {
         &self.hostname
+    }
+
+    /// How it is probed.
+    #[must_use]
+    pub const fn check(&self) -> &CheckTarget {
+        &self.check
     }
 
     /// Where it stands.

@@ -9,6 +9,7 @@ pub mod build;
 pub mod circuit;
 pub mod connect;
 pub mod dns;
+pub mod health;
 pub mod host;
 pub mod host_set;
 pub mod lb;
@@ -29,9 +30,11 @@ pub use circuit::{LimitKind, Limits, Overflow, Permit, RoutingPriority};
 pub use host::{Answered, Host, HostAddress};
 pub use host_set::{HostSet, Membership};
 
+use self::health::Checker;
+use self::host::{Availability, HealthFlag};
 use self::outlier::{Detector, Report};
 use crate::base::names::ClusterName;
-use crate::config::cluster::{ClusterConfig, Discovery, UpstreamTransport};
+use crate::config::cluster::{ClusterConfig, Discovery, DnsHosts, UpstreamTransport};
 use crate::config::endpoint::EndpointsConfig;
 use crate::telemetry::WorkerId;
 use crate::telemetry::metrics::Service;
@@ -52,6 +55,7 @@ pub struct Cluster {
     stats: Group<ClusterStat>,
     tls: Option<Arc<Client>>,
     outlier: Option<Detector>,
+    checker: Option<Checker>,
     service: Option<Service>,
     removed: AtomicBool,
 }
@@ -63,18 +67,25 @@ impl Cluster {
     pub fn new(config: Arc<ClusterConfig>, registry: &Registry) -> Self {
         let breakers = &config.circuit_breakers;
         let stat_name = config.alt_stat_name.as_deref().unwrap_or(config.name.as_str());
+        let stats = registry.group(Scope::cluster(stat_name));
+        let tls = match &config.transport {
+            UpstreamTransport::RawBuffer => None,
+            UpstreamTransport::Tls(tls) => {
+                let stats = registry.group(Scope::cluster(stat_name).join("ssl."));
+                Some(Arc::new(Client::new(tls, stats)))
+            }
+        };
+        let checker = config.health_check.as_ref().map(|check| {
+            let own = registry.group(Scope::cluster(stat_name).join("health_check."));
+            Checker::new(&config, check, tls.as_ref(), stats.clone(), own)
+        });
         let cluster = Self {
             hosts: ArcSwap::from_pointee(HostSet::empty(&config)),
             endpoints: ArcSwap::new(Arc::clone(&config.load_assignment)),
             limits: Limits::new(&breakers.default, &breakers.high),
-            stats: registry.group(Scope::cluster(stat_name)),
-            tls: match &config.transport {
-                UpstreamTransport::RawBuffer => None,
-                UpstreamTransport::Tls(tls) => {
-                    let stats = registry.group(Scope::cluster(stat_name).join("ssl."));
-                    Some(Arc::new(Client::new(tls, stats)))
-                }
-            },
+            stats,
+            tls,
+            checker,
             outlier: config.outlier.as_ref().map(|outlier| {
                 let scope = Scope::cluster(stat_name).join("outlier_detection.");
                 Detector::new(outlier, registry.group(scope))
@@ -148,6 +159,17 @@ impl Cluster {
         }
     }
 
+    const fn checker(&self) -> Option<&Checker> {
+        self.checker.as_ref()
+    }
+
+    /// Whether it may serve now that its first hosts are known: health checks, if it has some,
+    /// have looked at each of them. If not yet, they say when it is so.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        self.checker.as_ref().is_none_or(|checker| checker.is_warm(self.hosts.load().hosts()))
+    }
+
     /// Its hosts now; workers keep theirs in a picker and come here only when they changed.
     #[must_use]
     pub fn hosts(&self) -> Guard<Arc<HostSet>> {
@@ -168,7 +190,13 @@ impl Cluster {
         resolve: build::Resolve<'_>,
     ) -> bool {
         let specs = build::specs(&endpoints, resolve);
-        let merged = build::merge(self.hosts.load().hosts(), &specs);
+        let merged = build::merge(self.hosts.load().hosts(), &specs, |host| self.stays(host));
+        if let Some(checker) = &self.checker {
+            let by_discovery = !matches!(self.config.discovery, Discovery::Static);
+            let excluded = by_discovery && self.config.lb_common.ignore_new_hosts_until_first_hc;
+            checker.joined(&merged.joined, excluded);
+            checker.hosts_changed();
+        }
         let same_rules = **self.endpoints.load() == *endpoints;
         self.endpoints.store(endpoints);
         if merged.membership_changed {
@@ -188,9 +216,37 @@ impl Cluster {
         changed
     }
 
-    /// Groups the hosts anew after their health changed.
+    /// Whether a host that discovery no longer names stays, since its checks pass.
+    fn stays(&self, host: &Host) -> bool {
+        let several = match &self.config.discovery {
+            Discovery::Static => false,
+            Discovery::Eds { .. } => true,
+            Discovery::Dns(dns) => matches!(dns.hosts, DnsHosts::Every),
+        };
+        several
+            && self.checker.is_some()
+            && !self.config.ignore_health_on_host_removal
+            && !host.check().disabled
+            && host.availability() != Availability::Unhealthy
+            && !host.has_flag(HealthFlag::EdsDraining)
+    }
+
+    /// Groups the hosts anew after their health changed. One that was only waiting for its checks
+    /// to fail goes.
     pub fn refresh(&self) {
-        let hosts = self.hosts.load().hosts().to_vec();
+        let mut hosts = self.hosts.load().hosts().to_vec();
+        let before = hosts.len();
+        hosts.retain(|host| {
+            let goes = host.has_flag(HealthFlag::PendingDynamicRemoval)
+                && host.has_flag(HealthFlag::FailedActiveHc);
+            if goes {
+                host.set_removed();
+            }
+            !goes
+        });
+        if hosts.len() < before {
+            self.stats.inc(WorkerId::CONTROL, ClusterStat::MembershipChange);
+        }
         self.publish(hosts);
     }
 
@@ -235,6 +291,9 @@ impl Cluster {
         self.removed.store(true, Ordering::Relaxed);
         if let Some(detector) = &self.outlier {
             detector.hosts_changed();
+        }
+        if let Some(checker) = &self.checker {
+            checker.hosts_changed();
         }
     }
 }

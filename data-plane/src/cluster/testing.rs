@@ -62,6 +62,7 @@ pub(crate) fn cluster(endpoints: EndpointsConfig) -> ClusterConfig {
         lb: LbConfig { policy: LbPolicy::RoundRobin, locality: LocalityLb::default() },
         lb_common: CommonLbConfig::default(),
         circuit_breakers: CircuitBreakers::default(),
+        health_check: None,
         outlier: None,
         http: UpstreamHttpConfig {
             protocol: UpstreamProtocol::Http1(Http1Options::default()),

@@ -59,7 +59,7 @@ impl Snapshot {
         let service = self.manager_cx.metrics.service(config.stat_name());
         let cluster = Cluster::new(Arc::clone(config), &self.registry).counted_as(service);
         let cluster = Arc::new(cluster);
-        if config.outlier.is_some() {
+        if config.outlier.is_some() || config.health_check.is_some() {
             effects.push(Effect::Watch(Arc::clone(&cluster)));
         }
         // The new one's subscription comes first, so that a name both need is not dropped between.
@@ -110,7 +110,8 @@ impl Snapshot {
         }
     }
 
-    /// The names of a cluster were resolved, or could not be for the first time: it serves.
+    /// The names of a cluster were resolved, or could not be for the first time, or each of its
+    /// hosts was checked once: it serves.
     pub fn resolved(&mut self, cluster: &Arc<Cluster>, effects: &mut Vec<Effect>) {
         self.activate(cluster, effects);
     }
@@ -207,6 +208,10 @@ impl Snapshot {
     fn activate(&mut self, cluster: &Arc<Cluster>, effects: &mut Vec<Effect>) {
         let Some(slot) = self.clusters.get_mut(cluster.name()) else { return };
         if !slot.warming.as_ref().is_some_and(|warming| Arc::ptr_eq(warming, cluster)) {
+            return;
+        }
+        if !cluster.is_checked() {
+            // Its health checks say when each host had its first one.
             return;
         }
         let warm = slot.warming.take();

@@ -106,6 +106,8 @@ fn health_flags(host: &HostView) -> String {
         (host.eds_health_status == "DEGRADED", "/degraded_eds_health"),
         (host.pending_dynamic_removal, "/pending_dynamic_removal"),
         (host.pending_active_hc, "/pending_active_hc"),
+        (host.excluded_via_immediate_hc_fail, "/excluded_via_immediate_hc_fail"),
+        (host.active_hc_timeout, "/active_hc_timeout"),
         (matches!(host.eds_health_status, "DRAINING" | "TIMEOUT"), "/eds_status_draining"),
     ];
     let set: String = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
@@ -174,6 +176,8 @@ fn host_json(host: &HostView) -> Value {
         .put("failed_active_degraded_check", host.failed_active_degraded_check)
         .put("pending_dynamic_removal", host.pending_dynamic_removal)
         .put("pending_active_hc", host.pending_active_hc)
+        .put("excluded_via_immediate_hc_fail", host.excluded_via_immediate_hc_fail)
+        .put("active_hc_timeout", host.active_hc_timeout)
         .set("eds_health_status", host.eds_health_status);
     let [region, zone, sub_zone] = &host.locality;
     let locality = Object::default()

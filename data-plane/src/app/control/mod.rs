@@ -24,7 +24,7 @@ use crate::base::clock::{self, Instant};
 use crate::base::names::{ClusterName, ListenerName};
 use crate::base::task::{self, Task};
 use crate::cluster::dns::{Resolution, Resolve, resolver_of};
-use crate::cluster::{Cluster, outlier};
+use crate::cluster::{Cluster, health, outlier};
 use crate::config::listener::ListenerKind;
 use crate::config::resource::ResourceValue;
 use crate::config::source::ConfigSource;
@@ -496,7 +496,10 @@ impl Control {
                 self.held.retain(|held| !matches!(held, Effect::Listen(l) if l.name == name));
                 self.parts.listeners.remove(&name, self.parts.setup.drain_plan()).await;
             }
-            Effect::Watch(cluster) => outlier::start(&cluster),
+            Effect::Watch(cluster) => {
+                outlier::start(&cluster);
+                health::start(&cluster, self.resolved_tx.clone());
+            }
             Effect::Resolve(cluster) => self.resolve(cluster),
             Effect::Unresolve(name) => drop(self.resolving.remove(&name)),
             Effect::Subscribe(wanted, source) => {

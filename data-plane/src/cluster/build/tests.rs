@@ -10,10 +10,10 @@ fn of(ports: &[u16]) -> Vec<HostSpec> {
 
 #[test]
 fn a_host_that_stays_is_the_same_object() {
-    let first = merge(&[], &of(&[1, 2]));
+    let first = merge(&[], &of(&[1, 2]), |_| false);
     assert!(first.membership_changed && first.changed);
     first.hosts[1].stats.request_begun();
-    let second = merge(&first.hosts, &of(&[2, 3]));
+    let second = merge(&first.hosts, &of(&[2, 3]), |_| false);
     assert!(second.membership_changed);
     assert!(Arc::ptr_eq(&first.hosts[1], &second.hosts[0]));
     assert!(first.hosts[0].is_removed() && !second.hosts[0].is_removed());
@@ -21,19 +21,19 @@ fn a_host_that_stays_is_the_same_object() {
 
 #[test]
 fn an_equal_update_is_no_change() {
-    let first = merge(&[], &of(&[1, 2]));
-    let second = merge(&first.hosts, &of(&[1, 2]));
+    let first = merge(&[], &of(&[1, 2]), |_| false);
+    let second = merge(&first.hosts, &of(&[1, 2]), |_| false);
     assert!(!second.changed && !second.membership_changed);
-    let swapped = merge(&first.hosts, &of(&[2, 1]));
+    let swapped = merge(&first.hosts, &of(&[2, 1]), |_| false);
     assert!(swapped.changed && !swapped.membership_changed);
 }
 
 #[test]
 fn health_alone_changes_no_membership() {
-    let first = merge(&[], &of(&[1]));
+    let first = merge(&[], &of(&[1]), |_| false);
     let mut sick = of(&[1]);
     sick[0].health = HealthStatus::Unhealthy;
-    let second = merge(&first.hosts, &sick);
+    let second = merge(&first.hosts, &sick, |_| false);
     assert!(second.changed && !second.membership_changed);
 }
 
@@ -41,9 +41,9 @@ fn health_alone_changes_no_membership() {
 fn doubles_within_a_priority_count_once() {
     assert_eq!(of(&[1, 1, 2]).len(), 2);
     let two = endpoints(vec![locality("", 0, &[1]), locality("", 1, &[1])]);
-    let merged = merge(&[], &specs(&two, &no_names));
+    let merged = merge(&[], &specs(&two, &no_names), |_| false);
     assert_eq!(merged.hosts.len(), 2);
-    let again = merge(&merged.hosts, &specs(&two, &no_names));
+    let again = merge(&merged.hosts, &specs(&two, &no_names), |_| false);
     assert!(!again.changed);
     assert!(Arc::ptr_eq(&merged.hosts[0], &again.hosts[0]));
 }
@@ -65,9 +65,9 @@ fn names_become_every_address_they_have() {
 
 #[test]
 fn another_hostname_is_another_host() {
-    let first = merge(&[], &of(&[1]));
+    let first = merge(&[], &of(&[1]), |_| false);
     let mut renamed = of(&[1]);
     renamed[0].hostname = "other".into();
-    assert!(merge(&first.hosts, &renamed).membership_changed);
+    assert!(merge(&first.hosts, &renamed, |_| false).membership_changed);
     assert!(first.hosts[0].is_removed());
 }

@@ -4,6 +4,7 @@
 
 pub mod bind;
 pub mod discovery;
+pub mod health;
 mod http;
 mod lb;
 pub mod outlier;
@@ -12,6 +13,7 @@ pub mod parse;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::health::HealthCheckConfig;
 use self::outlier::OutlierConfig;
 use super::address::TcpKeepalive;
 use super::endpoint::EndpointsConfig;
@@ -39,6 +41,8 @@ pub struct ClusterConfig {
     pub lb_common: CommonLbConfig,
     /// Limits by priority.
     pub circuit_breakers: CircuitBreakers,
+    /// How its hosts are probed; `None`: they are not.
+    pub health_check: Option<Arc<HealthCheckConfig>>,
     /// How hosts that keep failing are taken out; `None`: they are not.
     pub outlier: Option<Arc<OutlierConfig>>,
     /// HTTP upstream.

@@ -8,8 +8,8 @@ use proto::envoy::config::cluster::v3::circuit_breakers::Thresholds as PbThresho
 use proto::envoy::config::core::v3::RoutingPriority;
 
 use super::{
-    CircuitBreakers, ClusterConfig, Discovery, RetryBudget, Thresholds, UpstreamTransport, bind,
-    discovery, http, lb, outlier,
+    CircuitBreakers, ClusterConfig, Discovery, RetryBudget, Thresholds, UpstreamHttpConfig,
+    UpstreamProtocol, UpstreamTransport, bind, discovery, health, http, lb, outlier,
 };
 use crate::base::bind::BindConfig;
 use crate::config::error::{At, Collector, Problems, Reason};
@@ -39,6 +39,10 @@ pub fn parse(cluster: pb::Cluster, cx: &ParseCx<'_>) -> Result<ClusterConfig, Pr
     let http = all.keep(http::parse(&cluster, cx));
     let transport = all.keep(parse_transport(&cluster, cx));
     let breakers = all.keep(parse_breakers(cluster.circuit_breakers).at("circuit_breakers"));
+    let http1 = |http: &UpstreamHttpConfig| matches!(http.protocol, UpstreamProtocol::Http1(_));
+    let http2 = !http.as_ref().is_some_and(http1);
+    let around = health::parse::Around { name: &cluster.name, cx, http2 };
+    let health = all.keep(health::parse::parse(cluster.health_checks.clone(), around));
     let outlier = cluster.outlier_detection.map(outlier::parse).transpose();
     let outlier = all.keep(outlier.at("outlier_detection"));
     let bind = cluster.upstream_bind_config.clone().map(bind::parse).transpose();
@@ -58,6 +62,7 @@ pub fn parse(cluster: pb::Cluster, cx: &ParseCx<'_>) -> Result<ClusterConfig, Pr
         lb,
         lb_common,
         circuit_breakers,
+        health_check: health.flatten().map(Arc::new),
         outlier: outlier.flatten().map(Arc::new),
         http,
         per_connection_buffer_limit_bytes: field::uint(
@@ -78,14 +83,14 @@ pub fn parse(cluster: pb::Cluster, cx: &ParseCx<'_>) -> Result<ClusterConfig, Pr
 fn refuse_unbuilt(cluster: &pb::Cluster) -> Result<(), Problems> {
     let mut all = Collector::default();
     for (present, name) in [
-        (!cluster.health_checks.is_empty(), "health_checks"),
         (!cluster.filters.is_empty(), "filters"),
         (!cluster.transport_socket_matches.is_empty(), "transport_socket_matches"),
         (cluster.transport_socket_matcher.is_some(), "transport_socket_matcher"),
         (cluster.upstream_config.is_some(), "upstream_config"),
         // Only what finds a host failed closes its connections.
         (
-            cluster.close_connections_on_host_health_failure && cluster.outlier_detection.is_some(),
+            cluster.close_connections_on_host_health_failure
+                && (cluster.outlier_detection.is_some() || !cluster.health_checks.is_empty()),
             "close_connections_on_host_health_failure",
         ),
         (cluster.queuing_policies.is_some(), "queuing_policies"),

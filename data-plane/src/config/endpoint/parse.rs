@@ -193,10 +193,15 @@ fn parse_inner(endpoint: pb::Endpoint) -> Result<EndpointConfig, Problems> {
 
 fn parse_check(check: pb::endpoint::HealthCheckConfig) -> Result<HealthCheckTarget, Problems> {
     let port = field::port(check.port_value, "port_value")?;
+    let address = check.address.map(address::parse).transpose().at("address")?;
+    if let Some(Address::Name { host, .. }) = &address {
+        let (got, must) = (format!("\"{host}\""), "an IP address".into());
+        return Err(Reason::Invalid { got, must }.into()).at("address");
+    }
     Ok(HealthCheckTarget {
         port: Some(port).filter(|port| *port > 0),
         hostname: check.hostname.into(),
-        address: check.address.map(address::parse).transpose().at("address")?,
+        address,
         disable_active_health_check: check.disable_active_health_check,
     })
 }
