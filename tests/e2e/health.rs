@@ -170,3 +170,23 @@ fn a_tcp_host_must_say_what_is_expected() {
     host.always(Reply::bytes("OK and go"));
     healthy(&proxy, 1);
 }
+
+#[test]
+fn a_check_that_passes_brings_an_ejected_host_back() {
+    let host = Backend::start();
+    let fields = json!({
+        "health_checks": [http()],
+        "outlier_detection": {"consecutive_5xx": 1, "max_ejection_percent": 100},
+    });
+    let proxy = start(&[&host], &fields);
+    // One answer for a request or for a check: whichever gets it, the host is out for a moment.
+    wait::until("an ejection by a request", || {
+        host.next([status(500)]);
+        let _ = client::get(proxy.listener("main"), "/");
+        let ejected = stat(&proxy, "outlier_detection.ejections_enforced_total");
+        (ejected > 0).then_some(())
+    });
+    // It would be out for half a minute without the check.
+    healthy(&proxy, 1);
+    assert_eq!(stat(&proxy, "outlier_detection.ejections_active"), 0);
+}

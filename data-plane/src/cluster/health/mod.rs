@@ -123,6 +123,12 @@ pub fn start(cluster: &Arc<Cluster>, warm: mpsc::Sender<Arc<Cluster>>) {
             if bell.changed.swap(false, Ordering::Relaxed) {
                 cluster.refresh();
             }
+            let is_out = |host: &Arc<Host>| host.has_flag(HealthFlag::FailedOutlier);
+            if let Some(detector) = cluster.outlier()
+                && cluster.hosts().hosts().iter().any(is_out)
+            {
+                detector.probed();
+            }
             sessions.follow(cluster.hosts().hosts(), &checker.probe);
             let found = checker.found.load(Ordering::Relaxed);
             if found && sessions.all_began() && !checker.warm.swap(true, Ordering::Relaxed) {

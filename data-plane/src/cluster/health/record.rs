@@ -154,6 +154,13 @@ impl Record {
                 transition = Transition::Changed;
             }
         }
+        let well = !self.host.has_flag(HealthFlag::FailedActiveHc);
+        if well
+            && self.host.has_flag(HealthFlag::FailedOutlier)
+            && let Some(monitor) = self.host.monitor()
+        {
+            monitor.probe_passed();
+        }
         self.count(HealthCheckStat::Success);
         transition
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::monitor::{Row, Side};
+use super::monitor::{Monitor, Row, Side};
 use crate::base::clock::Instant;
 use crate::cluster::host::{HealthFlag, Host};
 use crate::config::cluster::outlier::OutlierConfig;
@@ -229,6 +229,27 @@ impl Judge {
         if now.saturating_duration_since(since) < out {
             return false;
         }
+        self.return_now(index);
+        true
+    }
+
+    /// Hosts whose probe passed while they were out return at once, where that is not switched
+    /// off. True if any did.
+    pub(super) fn probed(&mut self) -> bool {
+        let mut changed = false;
+        for index in 0..self.tracked.len() {
+            let tracked = &self.tracked[index];
+            let passed = tracked.host.monitor().is_some_and(Monitor::take_probed);
+            if passed && self.config.returns_by_probe && tracked.ejected_at.is_some() {
+                self.return_now(index);
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    fn return_now(&mut self, index: usize) {
+        let tracked = &mut self.tracked[index];
         tracked.ejected_at = None;
         tracked.host.set_flag(HealthFlag::FailedOutlier, false);
         if let Some(monitor) = tracked.host.monitor() {
@@ -236,7 +257,6 @@ impl Judge {
         }
         tracing::debug!(host = %tracked.host.address(), "returned");
         self.fewer_are_out(1);
-        true
     }
 
     fn rates(&mut self, side: Side, now: Instant) -> bool {

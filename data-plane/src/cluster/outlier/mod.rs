@@ -94,6 +94,11 @@ impl Detector {
         }
     }
 
+    /// A probe of a host that is out may have passed.
+    pub(super) fn probed(&self) {
+        self.wake.notify_one();
+    }
+
     /// Hosts came or went, or the whole cluster did.
     pub(super) fn hosts_changed(&self) {
         self.wake.notify_one();
@@ -135,7 +140,9 @@ pub fn start(cluster: &Arc<Cluster>) {
             }
             let now = clock::now();
             judge.follow(cluster.hosts().hosts());
-            let mut changed = judge.consecutive(now);
+            // What passed did so before anything that fails now.
+            let mut changed = judge.probed();
+            changed |= judge.consecutive(now);
             if now >= next {
                 changed |= judge.interval(now);
                 for side in Side::ALL {

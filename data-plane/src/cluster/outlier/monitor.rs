@@ -1,6 +1,6 @@
 //! What all workers count of one host. Atomic, pure.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::config::cluster::outlier::OutlierConfig;
 
@@ -55,6 +55,8 @@ pub struct Monitor {
     rows: [AtomicU32; 3],
     /// A bit for each row that has grown to its threshold and was not yet looked at.
     due: AtomicU32,
+    /// A probe passed while it was out, and that was not yet looked at.
+    probed: AtomicBool,
     buckets: [Bucket; 2],
     /// Success rates in percent, as bits; negative where there is none.
     rates: [AtomicU64; 2],
@@ -65,6 +67,7 @@ impl Default for Monitor {
         Self {
             rows: Default::default(),
             due: AtomicU32::new(0),
+            probed: AtomicBool::new(false),
             buckets: Default::default(),
             rates: std::array::from_fn(|_| AtomicU64::new((-1.0f64).to_bits())),
         }
@@ -128,6 +131,16 @@ impl Monitor {
         if row.load(Ordering::Relaxed) != 0 {
             row.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// A probe passed while it was out.
+    pub(in crate::cluster) fn probe_passed(&self) {
+        self.probed.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes whether one did.
+    pub(super) fn take_probed(&self) -> bool {
+        self.probed.swap(false, Ordering::Relaxed)
     }
 
     /// Takes the rows that reached their threshold.

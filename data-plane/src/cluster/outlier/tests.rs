@@ -221,6 +221,21 @@ fn a_host_above_the_failure_percentage_is_ejected() {
 }
 
 #[test]
+fn a_probe_that_passes_brings_a_host_back_unless_that_is_switched_off() {
+    for returns in [true, false] {
+        let mut rig = Rig::new(2, OutlierConfig { returns_by_probe: returns, ..all_may_go() });
+        let passes = |rig: &Rig| rig.cluster.hosts().hosts()[0].monitor().unwrap().probe_passed();
+        rig.say(0, Report::Status(500), 5);
+        assert!(rig.consecutive());
+        assert!(!rig.judge.probed(), "nothing passed yet");
+        passes(&rig);
+        assert_eq!(rig.judge.probed(), returns);
+        assert_eq!(rig.out().is_empty(), returns);
+        assert_eq!(rig.stat("ejections_active"), u64::from(!returns));
+    }
+}
+
+#[test]
 fn a_host_that_leaves_counts_no_more() {
     let mut rig = Rig::new(2, all_may_go());
     rig.say(1, Report::Failed, 5);
