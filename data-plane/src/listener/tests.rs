@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -83,10 +84,11 @@ impl Rig {
     }
 
     /// A listener that answers with its name.
-    fn spec(&mut self, name: &str, port: u16, fields: &str) -> Arc<ListenerSpec> {
+    fn spec(&mut self, name: &str, at: SocketAddr, fields: &str) -> Arc<ListenerSpec> {
+        let (ip, port) = (at.ip(), at.port());
         let yaml = format!(
             r#"static_resources: {{listeners: [{{name: {name}, {fields} address: {{socket_address:
-  {{address: 127.0.0.1, port_value: {port}}}}}, filter_chains: [{{filters: [{{name: hcm,
+  {{address: {ip}, port_value: {port}}}}}, filter_chains: [{{filters: [{{name: hcm,
   typed_config: {{"@type": {HCM},
   stat_prefix: in, route_config: {{virtual_hosts: [{{name: v, domains: ["*"], routes: [{{match:
   {{prefix: /}}, direct_response: {{status: 200, body: {{inline_string: {name}}}}}}}]}}]}},
@@ -125,9 +127,13 @@ fn ask(mut stream: TcpStream) -> String {
     answer.rsplit("\r\n").next().unwrap_or_default().to_owned()
 }
 
-/// A port that nothing listens on.
+/// An address that nothing listens on, and that nobody else is given meanwhile: on Linux each has an
+/// IP address of its own, so that no port of a connection beside can be the same.
 fn free() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = GIVEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let ip = if cfg!(target_os = "linux") { [127, 66 + high, low, 1] } else { [127, 0, 0, 1] };
+    std::net::TcpListener::bind(SocketAddr::from((ip, 0))).unwrap().local_addr().unwrap()
 }
 
 /// Whether nobody listens there, as somebody sees it that shares nothing.
@@ -145,7 +151,7 @@ async fn an_address_is_free_once_its_listener_is_removed() {
             let address = free();
             let name = format!("{fields}{round}").replace(|c: char| !c.is_alphanumeric(), "");
             let name = format!("l{name}");
-            let spec = rig.spec(&name, address.port(), fields);
+            let spec = rig.spec(&name, address, fields);
             rig.listen(&spec).await;
             assert!(!is_free(address));
             rig.listeners.remove(&spec.name, AT_ONCE).await;
@@ -160,11 +166,11 @@ async fn an_address_is_free_once_its_listener_moved() {
     let mut rig = Rig::new();
     for fields in ["", "enable_reuse_port: false,"] {
         let mut last = free();
-        let spec = rig.spec("l", last.port(), fields);
+        let spec = rig.spec("l", last, fields);
         rig.listen(&spec).await;
         for round in 0..50 {
             let next = free();
-            let spec = rig.spec("l", next.port(), fields);
+            let spec = rig.spec("l", next, fields);
             rig.listen(&spec).await;
             assert!(is_free(last), "{fields} round {round}");
             last = next;
@@ -181,7 +187,7 @@ async fn an_address_is_free_once_accepting_stopped() {
     let mut rig = Rig::new();
     for (name, fields) in [("a", ""), ("b", "enable_reuse_port: false,")] {
         let address = free();
-        let spec = rig.spec(name, address.port(), fields);
+        let spec = rig.spec(name, address, fields);
         rig.listen(&spec).await;
         rig.listeners.drain(Which::All, Close, Duration::ZERO, Acceptance::Stop).await;
         assert!(is_free(address), "{name}");
@@ -195,7 +201,7 @@ const SHARED: &str = "enable_reuse_port: false,";
 async fn a_connection_that_waited_goes_to_who_took_the_address_over() {
     let mut rig = Rig::new();
     let address = free();
-    let (a, b) = (rig.spec("a", address.port(), SHARED), rig.spec("b", address.port(), SHARED));
+    let (a, b) = (rig.spec("a", address, SHARED), rig.spec("b", address, SHARED));
     rig.listen(&a).await;
     let client = TcpStream::connect(address).unwrap();
     // It waits on this runtime, for nobody hands it over yet.
@@ -212,7 +218,7 @@ async fn a_connection_that_waited_goes_to_who_took_the_address_over() {
 async fn one_socket_that_is_taken_over_is_for_all_workers() {
     let mut rig = Rig::new();
     let address = free();
-    let (a, b) = (rig.spec("a", address.port(), SHARED), rig.spec("b", address.port(), ""));
+    let (a, b) = (rig.spec("a", address, SHARED), rig.spec("b", address, ""));
     rig.listen(&a).await;
     rig.take_over(&a, &b).await;
     // It is accepted here and handed over in turn, not by the first worker alone.
