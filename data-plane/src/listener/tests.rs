@@ -127,8 +127,8 @@ fn ask(mut stream: TcpStream) -> String {
     answer.rsplit("\r\n").next().unwrap_or_default().to_owned()
 }
 
-/// An address that nothing listens on, and that nobody else is given meanwhile: on Linux each has an
-/// IP address of its own, so that no port of a connection beside can be the same.
+/// An address that nothing listens on and nobody else is given: on Linux each has an IP address of
+/// its own, so that no port of a connection beside can be the same.
 fn free() -> SocketAddr {
     static GIVEN: AtomicU16 = AtomicU16::new(0);
     let [high, low] = GIVEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
