@@ -318,6 +318,16 @@ fn a_secret_is_found_by_name_and_redacted_in_dumps() -> Result<()> {
     let key = own.key.lines().nth(1).context("a line of the key")?;
     assert!(!dump.contains(key), "the key is not shown");
     assert!(dump.contains("[redacted]") || dump.contains("W3JlZGFjdGVkXQ=="), "{dump}");
+    let dump: Value = serde_json::from_str(&dump)?;
+    let mut sections = dump["configs"].as_array().into_iter().flatten();
+    let is_secrets =
+        |s: &&Value| s["@type"].as_str().is_some_and(|t| t.ends_with("SecretsConfigDump"));
+    let secrets = sections.find(is_secrets).context("a section of secrets")?;
+    let one = &secrets["static_secrets"][0];
+    assert_eq!((&one["name"], &one["secret"]["name"]), (&json!("own"), &json!("own")));
+    let shown = &one["secret"]["tls_certificate"];
+    assert_eq!(shown["private_key"]["inline_string"], "[redacted]", "{one}");
+    assert!(shown["certificate_chain"].is_object(), "{one}");
     Ok(())
 }
 

@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use proto::envoy::config::bootstrap::v3::Bootstrap;
 use proto::envoy::config::listener::v3::Listener;
 use proto::envoy::config::listener::v3::filter::ConfigType;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use proto::envoy::extensions::transport_sockets::tls::v3::Secret;
 use proto::prost::Message as _;
 
 use super::control::{Command, Handle};
@@ -229,6 +231,10 @@ impl AdminState for Shown {
                 routes.push(static_entry(name, ROUTES, bytes, self.begun_system));
             }
         }
+        let secrets = static_secrets(&self.loaded.raw)
+            .into_iter()
+            .map(|(name, bytes)| static_entry(name, SECRETS, bytes, self.begun_system))
+            .collect();
         let bootstrap =
             BootstrapView { raw: self.loaded.raw.clone(), last_updated: self.begun_system };
         ConfigView {
@@ -245,7 +251,7 @@ impl AdminState for Shown {
                 LISTENERS,
             ),
             routes: section(routes, &TypeUrl::ROUTES, ROUTES),
-            secrets: ConfigSection::default(),
+            secrets: ConfigSection { entries: secrets, ..ConfigSection::default() },
         }
     }
 
@@ -302,6 +308,7 @@ const CLUSTERS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 const ENDPOINTS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
 const LISTENERS: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 const ROUTES: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+const SECRETS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 
 /// Memory of this process that is in RAM; 0 where the system does not say.
 fn resident_bytes() -> u64 {
@@ -356,6 +363,14 @@ fn section(
     }
     let nameless = status.nameless.clone();
     ConfigSection { version: status.version.clone(), entries, nameless }
+}
+
+/// `static_resources.secrets`; the page takes out what is sensitive.
+fn static_secrets(bootstrap: &[u8]) -> Vec<(String, Bytes)> {
+    let resources = Bootstrap::decode(bootstrap).ok().and_then(|b| b.static_resources);
+    let secrets = resources.map(|resources| resources.secrets).unwrap_or_default();
+    let entry = |secret: Secret| (secret.name.clone(), secret.encode_to_vec().into());
+    secrets.into_iter().map(entry).collect()
 }
 
 /// The route tables that stand inside a listener.
