@@ -2,6 +2,7 @@
 #   from-binary   copies static binaries from demo/image/bin, built on the host:
 #                   RUSTFLAGS="-C target-feature=+crt-static" cargo build --release \
 #                     --target x86_64-unknown-linux-gnu -p data-plane -p xds-server -p demo
+#                 (`.ci/run` also packs relocations, as the stage below does: it saves memory)
 #   from-source   (default) builds them here
 # The stage from-binary stands first, because the classic builder builds all that is above a target.
 
@@ -18,7 +19,7 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN target="$(uname -m)-unknown-linux-gnu" \
- && RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target "$target" \
+ && RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" cargo build --locked --release --target "$target" \
       -p data-plane -p xds-server -p demo \
  && mkdir /out \
  && cp "target/$target/release/data-plane" "target/$target/release/xds-server" \
